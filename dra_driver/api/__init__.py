@@ -1,0 +1,1 @@
+"""The configuration that users write into claims and classes."""

@@ -1,0 +1,1 @@
+"""The node plugin: publishes the node's cards, and makes allocated claims usable by containers."""

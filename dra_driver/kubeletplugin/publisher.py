@@ -1,0 +1,173 @@
+"""Keeping the published slices true: looks at the cards, watches the slices, writes what differs.
+
+The kubelet deletes all slices of its node when it starts, and those of a driver that it lost; others may
+delete them too. So the slices are watched, and what is missing is written again. An error is logged and tried
+again later with back-off; it never ends the plugin, since prepared claims do not need the API server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from dra_driver.errors import HamiDraError
+from dra_driver.kube.connection import JsonObject
+from dra_driver.kube.errors import Expired, NotFound
+from dra_driver.kube.nodes import Node
+from dra_driver.kube.slices import Slices
+from dra_driver.kubeletplugin.publish import GATES, Changes, Pool, changes, dropped_fields
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
+
+
+class Publisher:
+    """Publishes pools. One task, from `run`; `refresh` tells it that the cards may have changed."""
+
+    def __init__(
+        self, *, slices: Slices, node: Callable[[], Awaitable[Node]], pools: Callable[[], Sequence[Pool]]
+    ) -> None:
+        self._slices = slices
+        self._node = node
+        self._pools = pools
+        self._due = asyncio.Event()
+        self._relist = False
+        # Slices that the watch has seen deleted: the answer to a write of ours may come after that.
+        self._gone: set[str] = set()
+        self._known: dict[str, JsonObject] = {}
+        self._published = asyncio.Event()
+        # Fields that this server drops; it may be another one after every list.
+        self._dropped: frozenset[str] = frozenset()
+
+    @property
+    def published(self) -> asyncio.Event:
+        """Set once everything was published for the first time."""
+        return self._published
+
+    def refresh(self) -> None:
+        """Compare soon."""
+        self._due.set()
+
+    def relist(self) -> None:
+        """Read soon what the server has, and compare: what the watch has told may not be all."""
+        self._relist = True
+        self._due.set()
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                await self._follow()
+                pause = _FIRST_PAUSE
+            except HamiDraError as error:
+                log.error("publishing_failed", error=str(error), retry_seconds=round(pause, 1))
+                await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _follow(self) -> None:
+        """List, then follow changes until the watch ends."""
+        # Read anew each time: a node that was deleted and joined again has another UID.
+        owner = await self._node()
+        self._relist = False
+        items, version = await self._slices.list()
+        self._known = {_uid(wire): wire for wire in items}
+        self._gone.clear()
+        self._dropped = frozenset()
+        self._due.set()
+        watching = asyncio.create_task(self._watch(version))
+        try:
+            while True:
+                due = asyncio.create_task(self._due.wait())
+                await asyncio.wait({due, watching}, return_when=asyncio.FIRST_COMPLETED)
+                due.cancel()
+                if watching.done():
+                    watching.result()
+                    return
+                self._due.clear()
+                if self._relist:
+                    return
+                await self._publish(owner)
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError, HamiDraError):
+                await watching
+
+    async def _watch(self, version: str) -> None:
+        try:
+            async for event in self._slices.watch(version):
+                self._observe(event)
+        except Expired:
+            return
+
+    def _observe(self, event: JsonObject) -> None:
+        wire = event["object"]
+        if event["type"] == "DELETED":
+            self._known.pop(_uid(wire), None)
+            self._gone.add(_uid(wire))
+        elif event["type"] in ("ADDED", "MODIFIED"):
+            known = self._known.get(_uid(wire))
+            if known is not None and known["metadata"]["resourceVersion"] == wire["metadata"]["resourceVersion"]:
+                return
+            self._known[_uid(wire)] = wire
+        self._due.set()
+
+    async def _publish(self, owner: Node) -> None:
+        pools = {pool.name: pool for pool in self._pools()}
+        for pool in pools.values():
+            await self._publish_pool(pool, owner)
+        forgotten = [wire for wire in self._known.values() if _pool(wire) not in pools]
+        await self._write(Changes(deletions=forgotten))
+        self._published.set()
+
+    async def _publish_pool(self, pool: Pool, owner: Node) -> None:
+        current = [wire for wire in self._known.values() if _pool(wire) == pool.name]
+        planned = changes(pool, owner, current, now=_now(), without=self._dropped)
+        if planned:
+            await self._write(planned)
+            log.info("pool_published", pool=pool.name, devices=[device.name for device in pool.devices])
+
+    async def _write(self, planned: Changes) -> None:
+        for wire in planned.deletions:
+            await self._delete(wire)
+        for wire in planned.replacements:
+            self._remember(wire, await self._slices.replace(wire))
+        for wire in planned.creations:
+            self._remember(wire, await self._slices.create(wire))
+
+    async def _delete(self, wire: JsonObject) -> None:
+        with contextlib.suppress(NotFound):
+            await self._slices.delete(wire)
+        self._known.pop(_uid(wire), None)
+
+    def _remember(self, wanted: JsonObject, answer: JsonObject) -> None:
+        if _uid(answer) in self._gone:
+            self._due.set()
+            return
+        self._known[_uid(answer)] = answer
+        dropped = dropped_fields(wanted, answer)
+        if dropped:
+            gates = sorted({GATES[field] for field in dropped if field in GATES})
+            log.error(
+                "server_dropped_fields", slice=answer["metadata"]["name"], fields=sorted(dropped), feature_gates=gates
+            )
+            self._dropped |= dropped
+
+
+def _pool(wire: JsonObject) -> str:
+    return str(wire["spec"]["pool"]["name"])
+
+
+def _uid(wire: JsonObject) -> str:
+    return str(wire["metadata"].get("uid", ""))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

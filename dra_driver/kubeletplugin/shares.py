@@ -1,0 +1,62 @@
+"""The folders of the shares on the host: limits that the container reads, accounting that it writes.
+
+The folder above all shares is closed to everybody but root; a share's files become visible in its containers
+through their mounts alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from drivers.shim_contract import Limits, create_usage, write_limits
+
+
+class ShareFolders:
+    """All share folders below the plugin's state folder."""
+
+    def __init__(self, state: Path) -> None:
+        self._root = state / "shares"
+
+    def open(self) -> None:
+        """Make the root folder, closed to other users. Raises OSError."""
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._root.chmod(0o700)
+
+    def make(self, limits: Limits, *, fresh: bool) -> Path:
+        """Make a share's folder with its two files and return it.
+
+        The accounting of a share may be in use (a claim is prepared again while its pod runs), so it is kept
+        unless `fresh` says that no process of it can live any more.
+
+        Raises:
+            ShareFileUnusable: a file of the share is there and breaks the contract.
+            OSError: the folder cannot be written.
+        """
+        folder = self.path(limits.share_key)
+        if fresh:
+            self.remove(limits.share_key)
+        folder.mkdir(exist_ok=True, mode=0o700)
+        write_limits(folder / "limits", limits)
+        create_usage(folder / "usage", limits.share_key)
+        return folder
+
+    def exists(self, key: str) -> bool:
+        """Tell whether a share's two files are there."""
+        folder = self.path(key)
+        return (folder / "limits").is_file() and (folder / "usage").is_file()
+
+    def remove(self, key: str) -> None:
+        """Remove a share's folder; one that is not there is a success. Raises OSError."""
+        try:
+            shutil.rmtree(self.path(key))
+        except FileNotFoundError:
+            return
+
+    def keys(self) -> set[str]:
+        """List the shares that have a folder."""
+        return {entry.name for entry in self._root.iterdir() if entry.is_dir()}
+
+    def path(self, key: str) -> Path:
+        """Tell where a share's folder lies."""
+        return self._root / key

@@ -1,0 +1,135 @@
+"""NVIDIA's cards, shared in software: any number of tenants on one card, each held to its limits by the shim.
+
+What it relies on: NVML for what the cards are and whether they answer; the NVIDIA Container Toolkit's CDI
+spec for driver files and device nodes; our preloaded library for memory (1 MiB steps) and compute (percent).
+Nothing is set up on the card itself, so there is nothing to undo there either.
+
+A card in MIG mode has no whole to divide, and its partitions are another product: it is left out, and the log
+says so. A known card that is switched to MIG is told as unhealthy, for the shares that are still on it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from drivers.errors import DeviceLost, DeviceNotFound, RuntimeNotReady, ShareRefused
+from drivers.model import Device, Injection, Share
+from drivers.nvidia.description import VENDOR, describe
+from drivers.nvidia.naming import device_names
+from drivers.nvidia.notices import Notices
+from drivers.nvidia.nvml import Card, Nvml, SilentCard
+from drivers.nvidia.toolkit import Catalogue, Toolkit, device_id
+
+MIG_MODE = "in MIG mode, so it cannot be divided as a whole"
+
+
+class NvidiaBackend:
+    """All of this node's cards that are not in MIG mode."""
+
+    def __init__(self, *, nvml: Nvml, toolkit: Toolkit, sysfs: Path, shares: int) -> None:
+        """`sysfs`: where the kernel's /sys is; `shares`: how many tenants one card takes."""
+        self._nvml = nvml
+        self._toolkit = toolkit
+        self._sysfs = sysfs
+        self._shares = shares
+        self._lock = threading.Lock()
+        self._known: dict[str, Device] = {}
+        self._notices = Notices()
+
+    @property
+    def vendor(self) -> str:
+        """See DeviceBackend."""
+        return VENDOR
+
+    def discover(self) -> tuple[Device, ...]:
+        """See DeviceBackend. Order: that of the PCI bus, as NVML numbers the cards."""
+        with self._lock:
+            answers = self._nvml.cards()
+            catalogue = self._toolkit.catalogue()
+            answering = self._told_now([a for a in answers if isinstance(a, Card)], catalogue)
+            absent = [self._told_as_lost(uuid) for uuid in self._known.keys() - {d.uuid for d in answering}]
+            devices = sorted([*answering, *absent], key=lambda device: (device.index, device.uuid))
+            self._known = {device.uuid: device for device in devices}
+            self._notices.tell(_unusable(devices, answers))
+            return tuple(devices)
+
+    def prepare(self, share: Share) -> Injection:
+        """See DeviceBackend. Nothing is changed on the card: the shim enforces what the share says."""
+        _check(share)
+        card = self._nvml.card(share.device.uuid)
+        if card.mig_enabled:
+            raise ShareRefused(f"card {card.uuid}: {MIG_MODE}")
+        catalogue = self._toolkit.catalogue()
+        if not catalogue.has(card.uuid):
+            raise RuntimeNotReady(catalogue.absence(card.uuid))
+        return Injection(
+            vendor_cdi_devices=(device_id(card.uuid),),
+            # A legacy runtime, which adds cards on its own, must add none.
+            environment=(("NVIDIA_VISIBLE_DEVICES", "void"),),
+            shim=True,
+        )
+
+    def unprepare(self, share_key: str, device_uuid: str) -> None:
+        """See DeviceBackend. `prepare` left nothing on the card that would have to go."""
+
+    def close(self) -> None:
+        """See DeviceBackend. May be called again; a later question opens the library again."""
+        self._nvml.close()
+
+    def _told_now(self, cards: Sequence[Card], catalogue: Catalogue) -> list[Device]:
+        """Describe the cards that answer and can be divided, or once were."""
+        versions = self._nvml.versions()
+        names = device_names({card.uuid for card in cards} | self._known.keys())
+        described = [
+            describe(card, name=names[card.uuid], versions=versions, shares=self._shares, sysfs=self._sysfs)
+            for card in cards
+            if not card.mig_enabled
+        ]
+        if described and not any(catalogue.has(device.uuid) for device in described):
+            raise RuntimeNotReady(catalogue.absence(described[0].uuid))
+        switched = [
+            replace(self._known[card.uuid], unhealthy=MIG_MODE)
+            for card in cards
+            if card.mig_enabled and card.uuid in self._known
+        ]
+        return [_with_health(device, catalogue) for device in described] + switched
+
+    def _told_as_lost(self, uuid: str) -> Device:
+        try:
+            self._nvml.card(uuid)
+        except (DeviceLost, DeviceNotFound) as error:
+            return replace(self._known[uuid], unhealthy=str(error))
+        return replace(self._known[uuid], unhealthy="did not answer a moment ago")
+
+
+def _with_health(device: Device, catalogue: Catalogue) -> Device:
+    return device if catalogue.has(device.uuid) else replace(device, unhealthy=catalogue.absence(device.uuid))
+
+
+def _unusable(devices: Sequence[Device], answers: Iterable[Card | SilentCard]) -> dict[str, str]:
+    """Return why which cards cannot be used, those that are not told as devices too."""
+    reasons = {device.uuid: device.unhealthy for device in devices if device.unhealthy}
+    explained = {device.index for device in devices if device.unhealthy}
+    for answer in answers:
+        if isinstance(answer, SilentCard):
+            if answer.index not in explained:
+                reasons[str(answer.index)] = answer.reason
+        elif answer.mig_enabled:
+            reasons[answer.uuid] = MIG_MODE
+    return reasons
+
+
+def _check(share: Share) -> None:
+    """Refuse what the card cannot hold or the shim cannot enforce; names the field."""
+    device = share.device
+    if device.vendor != VENDOR:
+        raise ShareRefused(f"device {device.name}: belongs to vendor {device.vendor}, not {VENDOR}")
+    if not 0 < share.memory <= device.memory.value:
+        raise ShareRefused(f"memory: {share.memory} bytes, where the card {device.name} has {device.memory.value}")
+    if not 0 <= share.cores <= device.cores.value:
+        raise ShareRefused(f"cores: {share.cores} percent, where the card has {device.cores.value}")
+    if share.settings.oversubscribe:
+        raise ShareRefused("memory.oversubscribe: not available on NVIDIA cards")

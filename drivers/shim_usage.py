@@ -1,0 +1,170 @@
+"""Reads what a share reports of itself: the file `usage`, that the node makes and the tenant may write.
+
+Every byte is the tenant's word. A reader gets figures or a `ShareFileUnusable`, never another error, whatever
+the bytes say; and figures that lie stay inside this one share. The file is read, never mapped: a tenant who
+cuts a mapped file off would take the reader down with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from drivers import shim_abi as abi
+from drivers.errors import ShareFileUnusable
+from drivers.shim_fields import check_head, create, fresh, number, put_number, put_text, read_whole, text
+
+# Containers run as any user; only the mount of this one file opens it to one of them.
+MODE = 0o666
+GEOMETRY = {
+    "header_size": abi.USAGE_HEADER_SIZE,
+    "slot_size": abi.USAGE_SLOT_SIZE,
+    "slot_count": abi.USAGE_SLOTS,
+}
+# struct flock: type, whence, start, length, pid (native order and alignment, as fcntl wants it)
+FLOCK = "hhqqi4x"
+
+
+@dataclass(frozen=True)
+class ProcessUsage:
+    """One process of the share, by its slot. Bytes and nanoseconds.
+
+    `pid` and `start_time` (clock ticks since boot) are as the process's own PID namespace sees them.
+    `alive` is no word of the tenant's: it is told by the kernel, from the lock that the process holds.
+    """
+
+    slot: int
+    alive: bool
+    pid: int
+    start_time: int
+    charged_bytes: int
+    context_bytes: int
+    module_bytes: int
+    buffer_bytes: int
+    managed_bytes: int
+    resident_bytes: int
+    swap_bytes: int
+    busy_ns: int
+    throttled_ns: int
+    launches: int
+    last_launch_ns: int
+    refused: int
+    refused_bytes: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """One share's accounting. Bytes and nanoseconds.
+
+    `busy_ns`, `throttled_ns`, `launches`, `refused` and `refused_bytes` are sums over all processes, those
+    that have ended too, so that they never fall while the tenant is honest.
+    """
+
+    share_key: str
+    charged_bytes: int
+    peak_bytes: int
+    budget_ns: int
+    busy_ns: int
+    throttled_ns: int
+    launches: int
+    refused: int
+    refused_bytes: int
+    processes: tuple[ProcessUsage, ...]
+
+
+SLOT_FIGURES = tuple(name for name in abi.USAGE_SLOT if name not in {"state", "reserved"})
+SUMMED = ("busy_ns", "throttled_ns", "launches", "refused", "refused_bytes")
+
+
+def create_usage(path: Path, share_key: str) -> None:
+    """Make the share's accounting in full size with no process in it.
+
+    A file that is there is left alone, whatever is in it: a container may be using it.
+
+    Raises:
+        ShareFileUnusable: the key does not fit.
+        OSError: the file cannot be written.
+    """
+    if path.exists():
+        return
+    content = fresh(abi.USAGE, abi.USAGE_MAGIC, abi.USAGE_SIZE)
+    for name, value in GEOMETRY.items():
+        put_number(content, abi.USAGE, name, value)
+    put_text(content, abi.USAGE, "share_key", share_key)
+    create(path, bytes(content), mode=MODE)
+
+
+def read_usage(path: Path) -> Usage:
+    """Return the accounting that the file tells.
+
+    Raises:
+        ShareFileUnusable: the file is missing or unreadable (field "file"), or breaks the contract.
+    """
+    try:
+        # Not to be led elsewhere by a link, nor to wait for the other end of a pipe.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise _unreadable(error) from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ShareFileUnusable("file", "not a regular file")
+        return _decode(read_whole(descriptor, abi.USAGE_SIZE), descriptor)
+    except OSError as error:
+        raise _unreadable(error) from error
+    finally:
+        os.close(descriptor)
+
+
+def _unreadable(error: OSError) -> ShareFileUnusable:
+    return ShareFileUnusable("file", f"{errno.errorcode.get(error.errno or 0, 'EIO')}: {error.strerror}")
+
+
+def _decode(content: bytes, descriptor: int) -> Usage:
+    check_head(content, abi.USAGE, abi.USAGE_MAGIC, abi.USAGE_SIZE)
+    for name, wanted in GEOMETRY.items():
+        found = number(content, abi.USAGE, name)
+        if found != wanted:
+            raise ShareFileUnusable(name, f"{found}, where {wanted} is expected")
+    processes = tuple(
+        _process(content, slot, descriptor) for slot in range(abi.USAGE_SLOTS) if _is_claimed(content, slot)
+    )
+    sums = {
+        name: number(content, abi.USAGE, f"ended_{name}") + sum(getattr(p, name) for p in processes) for name in SUMMED
+    }
+    return Usage(
+        share_key=text(content, abi.USAGE, "share_key"),
+        charged_bytes=number(content, abi.USAGE, "charged_bytes"),
+        peak_bytes=number(content, abi.USAGE, "peak_bytes"),
+        budget_ns=number(content, abi.USAGE, "budget_ns"),
+        processes=processes,
+        **sums,
+    )
+
+
+def _base(slot: int) -> int:
+    return abi.USAGE_HEADER_SIZE + slot * abi.USAGE_SLOT_SIZE
+
+
+def _is_claimed(content: bytes, slot: int) -> bool:
+    state = number(content, abi.USAGE_SLOT, "state", _base(slot))
+    if state not in {abi.SLOT_FREE, abi.SLOT_CLAIMED}:
+        raise ShareFileUnusable(f"slots[{slot}].state", f"{state} is not a state")
+    return state == abi.SLOT_CLAIMED
+
+
+def _process(content: bytes, slot: int, descriptor: int) -> ProcessUsage:
+    figures = {name: number(content, abi.USAGE_SLOT, name, _base(slot)) for name in SLOT_FIGURES}
+    return ProcessUsage(slot=slot, alive=_is_locked(descriptor, slot), **figures)
+
+
+def _is_locked(descriptor: int, slot: int) -> bool:
+    """Tell whether somebody holds the slot's lock byte (VGPU_USAGE_LOCK_OFFSET), so lives."""
+    question = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, abi.USAGE_SIZE + slot, 1, 0)
+    answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, question)
+    kind: int = struct.unpack(FLOCK, answer)[0]
+    return kind != fcntl.F_UNLCK

@@ -1,0 +1,129 @@
+/*
+ * Memory really accounted: a card is never fuller than it is, and a dead process holds nothing.
+ *
+ * The accounts of the slots are the truth; a card's `used` is their sum, kept for speed and computed
+ * anew whenever a dead process is found, so that a SIGKILL between two stores cannot leave it wrong.
+ */
+#include "simgpu_core.h"
+
+#include <sched.h>
+
+#define SPINS_BEFORE_LIVENESS_CHECK 2000
+
+static void recount(struct simgpu_card *card, int number) {
+    uint64_t sum = 0;
+    for (int slot = 0; slot < SIMGPU_MAX_SLOTS; slot++)
+        if (simgpu->slots[slot].taken)
+            sum += simgpu->slots[slot].accounts[number].bytes;
+    card->used = sum;
+}
+
+/*
+ * Takes the card's lock in the name of a slot whose record lock this process holds: its own, or the one
+ * that it is clearing up. One held in the name of a dead slot is taken over and its damage repaired.
+ */
+static void lock_card(int number, int slot) {
+    struct simgpu_card *card = &simgpu->cards[number];
+    uint64_t mine = (uint64_t)slot + 1;
+    for (unsigned spins = 1;; spins++) {
+        uint64_t holder = 0;
+        if (atomic_compare_exchange_strong(&card->lock, &holder, mine))
+            return;
+        if (spins % SPINS_BEFORE_LIVENESS_CHECK == 0) {
+            pid_t pid;
+            bool dead = holder && holder != mine && !simgpu_slot_lives((int)holder - 1, &pid);
+            if (dead && atomic_compare_exchange_strong(&card->lock, &holder, mine)) {
+                recount(card, number);
+                return;
+            }
+        }
+        sched_yield();
+    }
+}
+
+static void unlock_card(int number) {
+    atomic_store_explicit(&simgpu->cards[number].lock, 0, memory_order_release);
+}
+
+static void raise_peak(simgpu_u64 *peak, uint64_t value) {
+    if (atomic_load_explicit(peak, memory_order_relaxed) < value)
+        atomic_store_explicit(peak, value, memory_order_relaxed);
+}
+
+static bool try_charge(int number, uint64_t bytes) {
+    struct simgpu_card *card = &simgpu->cards[number];
+    struct simgpu_account *account = &simgpu->slots[simgpu_slot].accounts[number];
+    lock_card(number, simgpu_slot);
+    uint64_t used = atomic_load_explicit(&card->used, memory_order_relaxed);
+    bool fits = bytes <= card->facts.memory && used <= card->facts.memory - bytes;
+    if (fits) {
+        uint64_t own = atomic_load_explicit(&account->bytes, memory_order_relaxed) + bytes;
+        atomic_store_explicit(&account->bytes, own, memory_order_relaxed);
+        atomic_store_explicit(&card->used, used + bytes, memory_order_relaxed);
+        raise_peak(&card->peak, used + bytes);
+        raise_peak(&account->peak, own);
+    }
+    unlock_card(number);
+    return fits;
+}
+
+bool simgpu_charge(int card, uint64_t bytes) {
+    if (try_charge(card, bytes))
+        return true;
+    simgpu_reap();
+    if (try_charge(card, bytes))
+        return true;
+    simgpu->cards[card].refused++;
+    return false;
+}
+
+void simgpu_discharge(int number, uint64_t bytes) {
+    struct simgpu_card *card = &simgpu->cards[number];
+    struct simgpu_account *account = &simgpu->slots[simgpu_slot].accounts[number];
+    lock_card(number, simgpu_slot);
+    atomic_fetch_sub(&account->bytes, bytes);
+    atomic_fetch_sub(&card->used, bytes);
+    unlock_card(number);
+}
+
+/* The queue loses what a dead process had still to run, as the driver drops a dead channel. */
+static void shorten_queue(int number) {
+    struct simgpu_card *card = &simgpu->cards[number];
+    uint64_t until = card->busy_until, needed = simgpu_now();
+    for (int slot = 0; slot < SIMGPU_MAX_SLOTS; slot++) {
+        struct simgpu_slot *entry = &simgpu->slots[slot];
+        if (entry->taken && entry->accounts[number].last_end > needed)
+            needed = entry->accounts[number].last_end;
+    }
+    if (needed < until)
+        atomic_compare_exchange_strong(&card->busy_until, &until, needed);
+}
+
+static void release_accounts(struct simgpu_slot *slot) {
+    for (uint64_t number = 0; number < simgpu->card_count; number++) {
+        struct simgpu_account *account = &slot->accounts[number];
+        if (account->contexts == 0 && account->bytes == 0 && account->last_end == 0)
+            continue;
+        lock_card((int)number, (int)(slot - simgpu->slots));
+        account->bytes = 0;
+        account->contexts = 0;
+        recount(&simgpu->cards[number], (int)number);
+        simgpu->cards[number].released++;
+        unlock_card((int)number);
+    }
+    slot->taken = 0;
+    for (uint64_t number = 0; number < simgpu->card_count; number++)
+        shorten_queue((int)number);
+}
+
+void simgpu_reap(void) {
+    for (int number = 0; number < SIMGPU_MAX_SLOTS; number++) {
+        struct simgpu_slot *slot = &simgpu->slots[number];
+        pid_t pid;
+        if (!slot->taken || simgpu_slot_lives(number, &pid) || !simgpu_lock_slot(number))
+            continue;
+        if (slot->taken)
+            release_accounts(slot);
+        simgpu_unlock_slot(number);
+    }
+}

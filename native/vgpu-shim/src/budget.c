@@ -1,0 +1,72 @@
+/* A token bucket in the accounting region: one atomic number of nanoseconds, and up to when it was filled.
+ *
+ * It may be overdrawn by one launch, so that a kernel longer than any budget runs at all, and then waits for
+ * as long as its share takes to pay for it. What is not used is kept for WINDOW_NS only: no long run after a
+ * long rest. */
+#include "budget.h"
+
+#define WINDOW_NS 20000000ll
+#define FILL_STEP_NS 20000u
+#define LONGEST_GAP_NS 1000000000u
+
+uint32_t vgpu_budget_limit(const struct vgpu_device *device) {
+    uint32_t sum = 0;
+    for (unsigned i = 0; i < device->share_count; i++) {
+        uint32_t cores = vgpu_region_cores_limit(&device->shares[i]);
+        if (!cores) return 0;
+        sum += cores;
+    }
+    return sum >= 100 ? 0 : sum;
+}
+
+bool vgpu_budget_is_paused(const struct vgpu_device *device) {
+    for (unsigned i = 0; i < device->share_count; i++)
+        if (RELAXED_LOAD(&device->shares[i].limits->gate) == VGPU_GATE_PAUSED) return true;
+    return false;
+}
+
+static void fill(struct vgpu_region *region, uint32_t cores) {
+    struct vgpu_usage *usage = region->usage;
+    uint64_t now = vgpu_now_ns(), filled = RELAXED_LOAD(&usage->budget_filled_ns);
+    if (filled <= now && now - filled < FILL_STEP_NS) return;
+    if (!__atomic_compare_exchange_n(&usage->budget_filled_ns, &filled, now, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) return;
+    uint64_t elapsed = filled <= now && filled ? now - filled : 0;
+    if (elapsed > LONGEST_GAP_NS) elapsed = LONGEST_GAP_NS;
+    int64_t most = WINDOW_NS * cores / 100;
+    int64_t budget = __atomic_add_fetch(&usage->budget_ns, (int64_t)(elapsed * cores / 100), __ATOMIC_ACQ_REL);
+    if (budget > most) __atomic_fetch_sub(&usage->budget_ns, budget - most, __ATOMIC_ACQ_REL);
+}
+
+static struct vgpu_region *richest(struct vgpu_device *device) {
+    struct vgpu_region *best = &device->shares[0];
+    for (unsigned i = 0; i < device->share_count; i++) {
+        struct vgpu_region *region = &device->shares[i];
+        uint32_t cores = vgpu_region_cores_limit(region);
+        if (cores) fill(region, cores);
+        if (RELAXED_LOAD(&region->usage->budget_ns) > RELAXED_LOAD(&best->usage->budget_ns)) best = region;
+    }
+    return best;
+}
+
+bool vgpu_budget_take(struct vgpu_device *device, int64_t wanted, uint64_t *wait_ns) {
+    struct vgpu_region *region = richest(device);
+    int64_t budget = RELAXED_LOAD(&region->usage->budget_ns);
+    while (budget > 0)
+        if (__atomic_compare_exchange_n(&region->usage->budget_ns, &budget, budget - wanted, 0, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_RELAXED))
+            return true;
+    uint32_t cores = vgpu_region_cores_limit(region);
+    *wait_ns = cores ? (uint64_t)(1 - budget) * 100 / cores : 0;
+    return false;
+}
+
+void vgpu_budget_charge(struct vgpu_device *device, int64_t ns) {
+    if (device->share_count && ns) __atomic_fetch_sub(&richest(device)->usage->budget_ns, ns, __ATOMIC_ACQ_REL);
+}
+
+void vgpu_budget_forgive(struct vgpu_device *device) {
+    for (unsigned i = 0; i < device->share_count; i++) {
+        int64_t *budget = &device->shares[i].usage->budget_ns, seen = RELAXED_LOAD(budget);
+        if (seen < 0) __atomic_compare_exchange_n(budget, &seen, 0, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    }
+}

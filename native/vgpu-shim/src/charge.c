@@ -1,0 +1,125 @@
+/* Shares of one card add up: an allocation is paid by the first share that has room for all of it, or else
+ * by several together, each up to its own limit. */
+#include "charge.h"
+
+#include <string.h>
+#include <time.h>
+
+#define SPLIT_ATTEMPTS 64
+
+uint64_t vgpu_charged_bytes(const struct vgpu_charge *charge) {
+    uint64_t sum = 0;
+    for (unsigned i = 0; charge->device && i < charge->device->share_count; i++) sum += charge->parts[i];
+    return sum;
+}
+
+uint64_t vgpu_device_limit(const struct vgpu_device *device) {
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < device->share_count; i++) {
+        uint64_t limit = vgpu_region_memory_limit(&device->shares[i]);
+        if (__builtin_add_overflow(sum, limit, &sum)) return UINT64_MAX;
+    }
+    return sum;
+}
+
+uint64_t vgpu_device_used(const struct vgpu_device *device) {
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < device->share_count; i++) sum += RELAXED_LOAD(&device->shares[i].usage->charged_bytes);
+    return sum;
+}
+
+static bool take_from_one(struct vgpu_device *device, uint64_t bytes, enum vgpu_kind kind, uint64_t *parts) {
+    for (unsigned i = 0; i < device->share_count; i++)
+        if (vgpu_region_take(&device->shares[i], bytes, false, kind) == bytes) {
+            parts[i] += bytes;
+            return true;
+        }
+    return false;
+}
+
+static bool take_from_all(struct vgpu_device *device, uint64_t bytes, enum vgpu_kind kind, uint64_t *parts) {
+    uint64_t taken[VGPU_MAX_SHARES] = {0}, missing = bytes;
+    for (unsigned i = 0; i < device->share_count && missing; i++) {
+        taken[i] = vgpu_region_take(&device->shares[i], missing, true, kind);
+        missing -= taken[i];
+    }
+    for (unsigned i = 0; i < device->share_count; i++) {
+        if (missing) vgpu_region_give(&device->shares[i], taken[i], kind);
+        else parts[i] += taken[i];
+    }
+    return missing == 0;
+}
+
+static bool has_room(const struct vgpu_device *device, uint64_t bytes) {
+    uint64_t limit = vgpu_device_limit(device), used = vgpu_device_used(device);
+    return used <= limit && bytes <= limit - used;
+}
+
+/* Two that split at once may each hold what the other lacks, and both give back: then there is room again. */
+static bool take_split(struct vgpu_device *device, uint64_t bytes, enum vgpu_kind kind, uint64_t *parts) {
+    bool done = false;
+    vgpu_lock(&device->split_lock);
+    for (unsigned attempt = 0; !done && attempt < SPLIT_ATTEMPTS && has_room(device, bytes); attempt++) {
+        struct timespec nap = {0, (long)((vgpu_now_ns() >> 4) % 50000)};
+        if (attempt) clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, 0);
+        done = take_from_all(device, bytes, kind, parts);
+    }
+    vgpu_unlock(&device->split_lock);
+    return done;
+}
+
+static bool take(struct vgpu_device *device, uint64_t bytes, enum vgpu_kind kind, uint64_t *parts) {
+    if (take_from_one(device, bytes, kind, parts)) return true;
+    return device->share_count > 1 && take_split(device, bytes, kind, parts);
+}
+
+static bool take_or_repair(struct vgpu_device *device, uint64_t bytes, enum vgpu_kind kind, uint64_t *parts) {
+    if (bytes == 0 || take(device, bytes, kind, parts)) return true;
+    for (unsigned i = 0; i < device->share_count; i++) vgpu_region_repair(&device->shares[i]);
+    return take(device, bytes, kind, parts);
+}
+
+static void note_refusal(struct vgpu_device *device, uint64_t bytes) {
+    struct vgpu_usage_slot *slot = device->share_count ? vgpu_region_slot(&device->shares[0]) : 0;
+    if (slot) {
+        __atomic_fetch_add(&slot->refused, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&slot->refused_bytes, bytes, __ATOMIC_RELAXED);
+    }
+    vgpu_log(VGPU_LOG_WARNING, "refused %llu bytes: %llu of %llu in use", (unsigned long long)bytes,
+             (unsigned long long)vgpu_device_used(device), (unsigned long long)vgpu_device_limit(device));
+}
+
+static void wait_at_gate(const struct vgpu_device *device) {
+    struct timespec nap = {0, 10000000};
+    for (unsigned i = 0; i < device->share_count; i++)
+        while (RELAXED_LOAD(&device->shares[i].limits->gate) == VGPU_GATE_PAUSED)
+            clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, 0);
+}
+
+bool vgpu_charge(struct vgpu_charge *charge, struct vgpu_device *device, uint64_t bytes, enum vgpu_kind kind) {
+    memset(charge, 0, sizeof *charge);
+    charge->kind = kind;
+    if (!device) return true;
+    charge->device = device;
+    return vgpu_charge_grow(charge, bytes);
+}
+
+bool vgpu_charge_grow(struct vgpu_charge *charge, uint64_t bytes) {
+    struct vgpu_device *device = charge->device;
+    if (!device) return true;
+    wait_at_gate(device);
+    if (!device->refuses && take_or_repair(device, bytes, charge->kind, charge->parts)) return true;
+    note_refusal(device, bytes);
+    return false;
+}
+
+void vgpu_charge_shrink(struct vgpu_charge *charge, uint64_t bytes) {
+    for (unsigned i = charge->device ? charge->device->share_count : 0; i-- > 0 && bytes;) {
+        uint64_t part = bytes < charge->parts[i] ? bytes : charge->parts[i];
+        vgpu_region_give(&charge->device->shares[i], part, charge->kind);
+        charge->parts[i] -= part;
+        bytes -= part;
+    }
+}
+
+void vgpu_charge_end(struct vgpu_charge *charge) { vgpu_charge_shrink(charge, UINT64_MAX); }

@@ -1,0 +1,76 @@
+/* One line, one write(2): lines of several processes never mix, and nothing is buffered when one dies. */
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../include/vgpu_abi.h"
+
+#define LINES_PER_SECOND 20
+
+static const char *const level_names[] = {"off", "error", "warning", "info", "debug"};
+static int level_now = -1; /* -1: the environment has not been read */
+static int level_is_users;
+static long window_second;
+static int window_lines;
+
+static int read_level(const char *text) {
+    for (int level = 0; level < (int)(sizeof level_names / sizeof *level_names); level++)
+        if (strcasecmp(text, level_names[level]) == 0 || (text[0] == '0' + level && !text[1])) return level;
+    return VGPU_LOG_OFF;
+}
+
+static int wanted_level(void) {
+    int level = __atomic_load_n(&level_now, __ATOMIC_RELAXED);
+    if (level >= 0) return level;
+    const char *text = getenv("VGPU_LOG_LEVEL");
+    level = text ? read_level(text) : VGPU_LOG_OFF;
+    __atomic_store_n(&level_is_users, text != 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&level_now, level, __ATOMIC_RELAXED);
+    return level;
+}
+
+void vgpu_log_level_from_limits(unsigned level) {
+    if (level > (unsigned)wanted_level() && !__atomic_load_n(&level_is_users, __ATOMIC_RELAXED))
+        __atomic_store_n(&level_now, level > VGPU_LOG_DEBUG ? (int)VGPU_LOG_DEBUG : (int)level, __ATOMIC_RELAXED);
+}
+
+static int may_write(time_t second) {
+    if (__atomic_exchange_n(&window_second, (long)second, __ATOMIC_RELAXED) != (long)second)
+        __atomic_store_n(&window_lines, 0, __ATOMIC_RELAXED);
+    return __atomic_fetch_add(&window_lines, 1, __ATOMIC_RELAXED) < LINES_PER_SECOND;
+}
+
+static void write_line(const char *line, size_t length) {
+    const char *path = getenv("VGPU_LOG_FILE");
+    int file = path && *path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600) : -1;
+    ssize_t written = write(file >= 0 ? file : STDERR_FILENO, line, length);
+    (void)written; /* a log that cannot be written must not disturb the program */
+    if (file >= 0) close(file);
+}
+
+void vgpu_log(unsigned level, const char *format, ...) {
+    if ((int)level > wanted_level()) return;
+    int saved = errno;
+    char line[512];
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (may_write(now.tv_sec)) {
+        int head = snprintf(line, sizeof line, "vgpu[%d] %s: ", (int)getpid(), level_names[level]);
+        va_list arguments;
+        va_start(arguments, format);
+        int body = vsnprintf(line + head, sizeof line - (size_t)head - 1, format, arguments);
+        va_end(arguments);
+        size_t length = strnlen(line, sizeof line - 2);
+        line[length] = '\n';
+        if (body >= 0) write_line(line, length + 1);
+    }
+    errno = saved;
+}

@@ -1,0 +1,63 @@
+/* One share, mapped: its limits, its accounting, and this process's slot in it. */
+#ifndef VGPU_REGION_H
+#define VGPU_REGION_H
+
+#include "futex_lock.h"
+#include "vgpu.h"
+
+#define VGPU_PATH_SIZE 512
+
+/* What a charge is for; each has its figure in the slot. */
+enum vgpu_kind { VGPU_KIND_CONTEXT, VGPU_KIND_MODULE, VGPU_KIND_BUFFER, VGPU_KIND_MANAGED };
+
+/*
+ * Words of the accounting that stand in its reserved space: what makes it survive a SIGKILL between the
+ * change of the share's total and the change of the slot.
+ */
+struct vgpu_usage_recount {
+    uint32_t owner; /* slot number + 1 of the process that recounts the total; 0: nobody */
+    uint32_t stale; /* dead slots were cleared and the total still holds their charges */
+};
+struct vgpu_slot_flight {
+    uint32_t operations; /* changes of the total that this process has begun and not ended */
+};
+
+struct vgpu_region {
+    char usage_path[VGPU_PATH_SIZE];
+    const struct vgpu_limits *limits;
+    struct vgpu_usage *usage;
+    struct vgpu_usage_slot *slot; /* this process's; 0 until it first charges */
+    int lock_file;                /* the open file description that holds the slot's lock byte; -1: none */
+    struct vgpu_lock lock;        /* claiming and repairing, within this process */
+};
+
+/* Maps the share in `folder`; 0, or a negative errno: -ENOENT missing, -EPROTO not ours, hostile or too new. */
+int vgpu_region_map(struct vgpu_region *region, const char *folder);
+
+/* This process's slot, claimed at the first call; NULL when all slots are taken or the file is lost. */
+struct vgpu_usage_slot *vgpu_region_slot(struct vgpu_region *region);
+
+/* Gives the charges of dead processes back to the share. Cheap when there are none. */
+void vgpu_region_repair(struct vgpu_region *region);
+
+/* Takes up to `wanted` bytes below the limit, or none unless `partly`; returns what it took. */
+uint64_t vgpu_region_take(struct vgpu_region *region, uint64_t wanted, bool partly, enum vgpu_kind kind);
+
+/* Gives `bytes` of a kind back. */
+void vgpu_region_give(struct vgpu_region *region, uint64_t bytes, enum vgpu_kind kind);
+
+/* Bytes that the share may use now. */
+uint64_t vgpu_region_memory_limit(const struct vgpu_region *region);
+
+/* Percent of the card that the share may use now; 0: no cap. */
+uint32_t vgpu_region_cores_limit(const struct vgpu_region *region);
+
+/* In a forked child: the slot and its charges are the parent's. */
+void vgpu_region_forget_slot(struct vgpu_region *region);
+
+uint64_t vgpu_now_ns(void);
+
+struct stat;
+bool vgpu_file_status(int file, struct stat *status);
+
+#endif

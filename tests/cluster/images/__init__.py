@@ -1,0 +1,1 @@
+"""Container images without a registry: built here from files, imported straight into containerd."""

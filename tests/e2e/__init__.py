@@ -1,0 +1,1 @@
+"""The main job on a real node: real scheduler, kubelet and container runtime, our driver, real clients."""

@@ -1,0 +1,1 @@
+"""Everything together on one machine: a Kubernetes node, cards (simulated where there are none), our driver."""

@@ -1,0 +1,153 @@
+"""One node's side of claims on real folders: everything that Preparation needs, and its whole state as a value.
+
+A scenario test arranges a state, lets one event happen, and compares the whole state after it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dra_driver.cdi.render import ShimFiles
+from dra_driver.cdi.store import CdiStore
+from dra_driver.kube.claims import ApiClaims, ClaimRef, parse_claim
+from dra_driver.kubeletplugin.checkpoint import Checkpoint
+from dra_driver.kubeletplugin.effects import Effects
+from dra_driver.kubeletplugin.inventory import Inventory
+from dra_driver.kubeletplugin.plan import share_key
+from dra_driver.kubeletplugin.prepare import Preparation
+from dra_driver.kubeletplugin.shares import ShareFolders
+from drivers.shim_contract import read_limits
+from tests.support.api import JsonObject, MemoryApi
+from tests.support.backend import MemoryBackend
+from tests.support.claims import DRIVER, NODE
+
+_SHIM = ShimFiles("0123456789abcdef", "/var/lib/hami-dra/lib/0/libvgpu.so", "/var/lib/hami-dra/lib/0/ld.so.preload")
+
+
+class Crash(BaseException):
+    """The process dies here: nothing of it runs any more, not even its clean-up."""
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """All that preparing claims leaves on a node.
+
+    `records`: state in the checkpoint by claim name. `specs`: CDI device names by claim UID. `shares`: bytes and
+    percent in the limits file by share key. `backend`: the share keys that are prepared there.
+    """
+
+    records: Mapping[str, str] = field(default_factory=dict)
+    specs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    shares: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    backend: frozenset[str] = frozenset()
+
+
+EMPTY = NodeState()
+
+
+def ref_of(wire: JsonObject) -> ClaimRef:
+    """How the kubelet names a claim."""
+    metadata = wire["metadata"]
+    return ClaimRef(metadata["namespace"], metadata["name"], metadata["uid"])
+
+
+def keys_of(wire: JsonObject) -> list[str]:
+    """The keys of our shares of a claim, in the order of its results."""
+    results = parse_claim(wire).results or ()
+    return [share_key(wire["metadata"]["uid"], result) for result in results if result.driver == DRIVER]
+
+
+def ready(*claims: JsonObject) -> NodeState:
+    """The state of a node where exactly these claims of shares (none of whole cards) are prepared."""
+    sizes = {
+        share_key(wire["metadata"]["uid"], result): (result.consumed["memory"], result.consumed["cores"])
+        for wire in claims
+        for result in parse_claim(wire).results or ()
+        if result.driver == DRIVER and result.consumed is not None
+    }
+    return NodeState(
+        records={wire["metadata"]["name"]: "COMPLETED" for wire in claims},
+        specs={wire["metadata"]["uid"]: frozenset(keys_of(wire)) for wire in claims},
+        shares=sizes,
+        backend=frozenset(sizes),
+    )
+
+
+class MemoryNode:
+    """A node with its folders, on which the plugin can be started again and again."""
+
+    def __init__(self, folder: Path, backend: MemoryBackend) -> None:
+        self.backend = backend
+        self.api = MemoryApi(node=NODE)
+        self.state_folder = folder / "state"
+        self.cdi_folder = folder / "cdi"
+        self.plugin_folder = folder / "plugin"
+        self.plugin_folder.mkdir()
+        self.preparation = self.start()
+
+    def start(self, *, boot_id: str = "boot-1") -> Preparation:
+        """Begin a new life of the plugin on what the last one left on disk."""
+        folders = ShareFolders(self.state_folder)
+        folders.open()
+        checkpoint = Checkpoint(self.plugin_folder)
+        checkpoint.load()
+        backends = {"nvidia": self.backend}
+        inventory = Inventory(driver=DRIVER, node=NODE, backends=backends)
+        inventory.look()
+        cdi = CdiStore(self.cdi_folder, driver=DRIVER)
+        self.preparation = Preparation(
+            driver=DRIVER,
+            claims=ApiClaims(self.api),
+            cards=inventory.cards,
+            checkpoint=checkpoint,
+            effects=Effects(driver=DRIVER, backends=backends, folders=folders, cdi=cdi, shim=_SHIM),
+            boot_id=boot_id,
+        )
+        return self.preparation
+
+    def reboot(self) -> Preparation:
+        """Lose what a reboot loses: the CDI folder (it is on a tmpfs) and the backend's memory."""
+        for spec in self.cdi_folder.glob("*"):
+            spec.unlink()
+        self.backend.prepared.clear()
+        return self.start(boot_id="boot-2")
+
+    def given(self, *claims: JsonObject) -> None:
+        """Let claims exist on the API server."""
+        for wire in claims:
+            self.api.put_claim(wire)
+
+    def usage(self, key: str) -> Path:
+        """The accounting file of a share."""
+        return self.state_folder / "shares" / key / "usage"
+
+    def spec_path(self, uid: str) -> Path:
+        """Where the CDI spec of a claim lies."""
+        return self.cdi_folder / f"{DRIVER}-claim-{uid}.json"
+
+    def state(self) -> NodeState:
+        """Read the state from disk, as the next process would, and from the backend."""
+        checkpoint = Checkpoint(self.plugin_folder)
+        checkpoint.load()
+        return NodeState(
+            records={claim.name: claim.state.value for claim in checkpoint.claims()},
+            specs=self._specs(),
+            shares=self._shares(),
+            backend=frozenset(self.backend.prepared),
+        )
+
+    def _specs(self) -> dict[str, frozenset[str]]:
+        start = f"{DRIVER}-claim-"
+        return {
+            path.stem.removeprefix(start): frozenset(
+                device["name"] for device in json.loads(path.read_text())["devices"]
+            )
+            for path in self.cdi_folder.glob("*.json")
+        }
+
+    def _shares(self) -> dict[str, tuple[int, int]]:
+        limits = {path.parent.name: read_limits(path) for path in self.state_folder.glob("shares/*/limits")}
+        return {key: (one.memory_guaranteed_bytes, one.cores_guaranteed) for key, one in limits.items()}

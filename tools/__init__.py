@@ -1,0 +1,1 @@
+"""Tools for working on the project itself: nothing here is part of what the project installs."""
