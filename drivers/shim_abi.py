@@ -90,7 +90,8 @@ USAGE_SLOT: Final = {
     "last_launch_ns": Field(96, 8, "<Q"),
     "refused": Field(104, 8, "<Q"),
     "refused_bytes": Field(112, 8, "<Q"),
-    "reserved": Field(120, 136, "<136s"),
+    "operations": Field(120, 4, "<I"),
+    "reserved": Field(124, 132, "<132s"),
 }
 
 USAGE: Final = {
@@ -111,6 +112,8 @@ USAGE: Final = {
     "ended_launches": Field(144, 8, "<Q"),
     "ended_refused": Field(152, 8, "<Q"),
     "ended_refused_bytes": Field(160, 8, "<Q"),
-    "reserved": Field(168, 3928, "<3928s"),
+    "recount_owner": Field(168, 4, "<I"),
+    "recount_stale": Field(172, 4, "<I"),
+    "reserved": Field(176, 3920, "<3920s"),
     "slots": Field(4096, 258048, "<258048s"),
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
-from pathlib import Path
 
 from drivers import shim_abi as abi
 from drivers.errors import ShareFileUnusable
@@ -87,27 +86,7 @@ def fresh(fields: Mapping[str, abi.Field], magic: int, size: int) -> bytearray:
     return target
 
 
-def create(path: Path, content: bytes, *, mode: int) -> None:
-    """Make a file that is there whole or not at all, also after a power cut; `mode` holds whatever the umask.
-
-    The temporary file carries this process's id, so that two plugins during a rolling update do not meet.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    try:
-        os.fchmod(descriptor, mode)
-        write_whole(descriptor, content, 0)
-        os.fsync(descriptor)
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
-    _sync_directory(path.parent)
-
-
-def write_whole(descriptor: int, content: bytes, offset: int) -> None:
+def write_at(descriptor: int, content: bytes, offset: int) -> None:
     """Write all of `content` at `offset`; the system may take it in parts."""
     while content:
         written = os.pwrite(descriptor, content, offset)
@@ -123,11 +102,3 @@ def read_whole(descriptor: int, size: int) -> bytes:
             break
         parts += part
     return bytes(parts)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

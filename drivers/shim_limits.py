@@ -13,17 +13,17 @@ from pathlib import Path
 
 from drivers import shim_abi as abi
 from drivers.errors import ShareFileUnusable, ShareRefused
+from drivers.files import write_whole
 from drivers.model import ComputePolicy, Priority, Share
 from drivers.shim_fields import (
     check_head,
-    create,
     fresh,
     number,
     put_number,
     put_text,
     read_whole,
     text,
-    write_whole,
+    write_at,
 )
 
 # Everybody may read it: containers run as any user. The folder above it is closed to all but root.
@@ -208,7 +208,7 @@ def write_limits(path: Path, limits: Limits) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        create(path, encode(limits), mode=MODE)
+        write_whole(path, encode(limits), mode=MODE)
         return
     try:
         before = read_whole(descriptor, abi.LIMITS_SIZE)
@@ -220,7 +220,7 @@ def write_limits(path: Path, limits: Limits) -> None:
         os.close(descriptor)
     if not readable:
         # No reader accepts such a file, so nobody can be using it.
-        create(path, encode(limits), mode=MODE)
+        write_whole(path, encode(limits), mode=MODE)
 
 
 def _check_same_share(before: bytes, limits: Limits) -> None:
@@ -241,10 +241,10 @@ def _write_in_place(descriptor: int, limits: Limits) -> None:
     writing = _sequence(descriptor) | 1
     content = encode(limits, sequence=writing)
     end = field.offset + field.size
-    write_whole(descriptor, content[field.offset : end], field.offset)
-    write_whole(descriptor, content[: field.offset], 0)
-    write_whole(descriptor, content[end:], end)
-    write_whole(descriptor, encode(limits, sequence=_after(writing))[field.offset : end], field.offset)
+    write_at(descriptor, content[field.offset : end], field.offset)
+    write_at(descriptor, content[: field.offset], 0)
+    write_at(descriptor, content[end:], end)
+    write_at(descriptor, encode(limits, sequence=_after(writing))[field.offset : end], field.offset)
 
 
 def _after(sequence: int) -> int:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from drivers import shim_abi as abi
 from drivers.errors import ShareFileUnusable
-from drivers.shim_fields import check_head, create, fresh, number, put_number, put_text, read_whole, text
+from drivers.files import write_whole
+from drivers.shim_fields import check_head, fresh, number, put_number, put_text, read_whole, text
 
 # Containers run as any user; only the mount of this one file opens it to one of them.
 MODE = 0o666
@@ -77,7 +78,8 @@ class Usage:
     processes: tuple[ProcessUsage, ...]
 
 
-SLOT_FIGURES = tuple(name for name in abi.USAGE_SLOT if name not in {"state", "reserved"})
+# `operations` is between the processes of the share alone.
+SLOT_FIGURES = tuple(name for name in abi.USAGE_SLOT if name not in {"state", "operations", "reserved"})
 SUMMED = ("busy_ns", "throttled_ns", "launches", "refused", "refused_bytes")
 
 
@@ -96,7 +98,7 @@ def create_usage(path: Path, share_key: str) -> None:
     for name, value in GEOMETRY.items():
         put_number(content, abi.USAGE, name, value)
     put_text(content, abi.USAGE, "share_key", share_key)
-    create(path, bytes(content), mode=MODE)
+    write_whole(path, bytes(content), mode=MODE)
 
 
 def read_usage(path: Path) -> Usage:

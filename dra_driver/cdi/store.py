@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from dra_driver.cdi.spec import Spec
-from dra_driver.files import sync_folder, write_whole
+from drivers.files import sync_folder, write_whole
 
 
 class CdiStore:

@@ -16,8 +16,8 @@ from threading import Lock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dra_driver.errors import CheckpointUnreadable
-from dra_driver.files import write_whole
 from dra_driver.kube.claims import ClaimRef
+from drivers.files import write_whole
 
 VERSION = 1
 FILE_NAME = "checkpoint.json"

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from dra_driver.errors import ClaimNotReady, HamiDraError
+from dra_driver.errors import ClaimNotReady, HamiDraError, OverCommitted
 from dra_driver.kube.claims import Claim, ClaimRef, Claims
 from dra_driver.kube.errors import NotFound
 from dra_driver.kubeletplugin.checkpoint import Checkpoint, PreparedClaim, PreparedShare, State
@@ -44,7 +44,15 @@ class Preparation:
     """The node's side of claims: makes them ready for containers, and takes that back."""
 
     def __init__(
-        self, *, driver: str, claims: Claims, cards: Cards, checkpoint: Checkpoint, effects: Effects, boot_id: str
+        self,
+        *,
+        driver: str,
+        claims: Claims,
+        cards: Cards,
+        checkpoint: Checkpoint,
+        effects: Effects,
+        boot_id: str,
+        patience_seconds: float = 20.0,
     ) -> None:
         self._driver = driver
         self._claims = claims
@@ -53,8 +61,9 @@ class Preparation:
         self._effects = effects
         self._boot_id = boot_id
         self._locks: dict[str, _ClaimLock] = {}
-        # Two claims must not both be found to fit on what is left of a card.
-        self._ledger = asyncio.Lock()
+        self._patience_seconds = patience_seconds
+        # Two claims must not both be found to fit on what is left of a card; and one may wait for another to go.
+        self._ledger = asyncio.Condition()
 
     async def prepare(self, ref: ClaimRef) -> tuple[PreparedShare, ...]:
         """Make a claim ready and tell its shares. Raises HamiDraError, DriverError, OSError."""
@@ -121,11 +130,36 @@ class Preparation:
     async def _take_back(self, recorded: PreparedClaim) -> None:
         await asyncio.to_thread(self._effects.undo, recorded)
         await asyncio.to_thread(self._checkpoint.remove, recorded.uid)
+        async with self._ledger:
+            self._ledger.notify_all()
 
     async def _start(self, plan: Plan, boot_id: str) -> None:
+        """Record the claim once it fits.
+
+        The scheduler gives a card to the next pod when the API no longer shows the last one, which for a pod that
+        was deleted by force is before its containers have ended. The kubelet would try again only after a minute
+        or more, so what does not fit now is given some time, well within the 45 s of the kubelet's call.
+        """
+        check_fits(plan.ref, plan.shares, held=())
         async with self._ledger:
-            check_fits(plan.ref, plan.shares, promises(self._checkpoint.claims()))
+            deadline = asyncio.get_running_loop().time() + self._patience_seconds
+            while (misfit := self._misfit(plan)) is not None:
+                await self._wait_for_room(misfit, deadline)
             await asyncio.to_thread(self._checkpoint.put, _started(plan, boot_id))
+
+    def _misfit(self, plan: Plan) -> OverCommitted | None:
+        try:
+            check_fits(plan.ref, plan.shares, promises(self._checkpoint.claims()))
+        except OverCommitted as error:
+            return error
+        return None
+
+    async def _wait_for_room(self, misfit: OverCommitted, deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._ledger.wait()
+        except TimeoutError:
+            raise misfit from None
 
     async def _roll_back(self, plan: Plan) -> None:
         """Undo what a failed prepare left. Should that fail too, the record stays, and unprepare undoes it."""

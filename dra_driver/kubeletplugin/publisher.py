@@ -67,6 +67,9 @@ class Publisher:
             try:
                 await self._follow()
                 pause = _FIRST_PAUSE
+                if not self._relist:
+                    # A server that ends every watch at once must not be stormed with lists.
+                    await asyncio.sleep(pause)
             except HamiDraError as error:
                 log.error("publishing_failed", error=str(error), retry_seconds=round(pause, 1))
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))
@@ -86,15 +89,19 @@ class Publisher:
         try:
             while True:
                 due = asyncio.create_task(self._due.wait())
-                await asyncio.wait({due, watching}, return_when=asyncio.FIRST_COMPLETED)
-                due.cancel()
+                try:
+                    await asyncio.wait({due, watching}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    due.cancel()
+                # Before the watch is looked at: where watches do not last, lists alone must do.
+                if self._due.is_set() and not self._relist:
+                    self._due.clear()
+                    await self._publish(owner)
                 if watching.done():
                     watching.result()
                     return
-                self._due.clear()
                 if self._relist:
                     return
-                await self._publish(owner)
         finally:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError, HamiDraError):

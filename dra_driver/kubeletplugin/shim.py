@@ -14,7 +14,7 @@ from pathlib import Path
 from dra_driver.cdi.render import CONTAINER_LIBRARY, ShimFiles, shim_spec
 from dra_driver.cdi.store import CdiStore
 from dra_driver.errors import ShimMissing
-from dra_driver.files import write_whole
+from drivers.files import write_whole
 
 _LIBRARY = "libvgpu.so"
 _PRELOAD = "ld.so.preload"

@@ -12,9 +12,9 @@ import yaml
 
 from tests.cluster.errors import CommandFailed
 from tests.cluster.images.probe import IMAGE
-from tests.e2e.waiting import eventually
 from tests.stack.plugin import DRIVER
 from tests.stack.stack import Stack
+from tests.waiting import eventually
 
 Wire = dict[str, Any]
 
@@ -140,8 +140,7 @@ class Tenant:
 
     def prepared(self) -> set[str]:
         """The UIDs of all claims in the plugin's checkpoint."""
-        content = self.stack.plugin.checkpoint.read_text().partition("\n")[2]
-        return {claim["uid"] for claim in json.loads(content)["claims"]}
+        return {claim["uid"] for claim in self.stack.plugin.prepared()}
 
 
 def grants(claim: Wire) -> list[Granted]:

@@ -11,8 +11,8 @@ import pytest
 
 from dra_driver.kubeletplugin.pb.dra.v1 import api_pb2, api_pb2_grpc
 from tests.e2e.tenant import Tenant, Wire, pod, template
-from tests.e2e.waiting import eventually
 from tests.stack.plugin import DRIVER
+from tests.waiting import eventually
 
 
 @pytest.fixture

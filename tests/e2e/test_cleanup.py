@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.e2e.tenant import Tenant, pod, template
-from tests.e2e.waiting import eventually
 from tests.stack.plugin import DRIVER
+from tests.waiting import eventually
 
 
 def files_of(tenant: Tenant) -> set[str]:

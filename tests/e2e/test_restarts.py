@@ -10,8 +10,8 @@ import pytest
 
 from tests.cluster.errors import NotSupported
 from tests.e2e.tenant import Tenant, pod, template
-from tests.e2e.waiting import eventually
 from tests.stack.plugin import REGISTERED
+from tests.waiting import eventually
 
 
 @pytest.fixture

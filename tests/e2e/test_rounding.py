@@ -12,7 +12,7 @@ import pytest
 from dra_driver.kube.quantities import whole
 from tests.cluster.node import PAUSE_IMAGE
 from tests.e2e.tenant import Tenant, grants, template
-from tests.e2e.waiting import eventually
+from tests.waiting import eventually
 
 MIB = 1 << 20
 

@@ -376,14 +376,25 @@ async def test_a_failed_repair_leaves_what_running_containers_use(node: MemoryNo
     assert node.usage(key).read_bytes().startswith(TENANTS_WORDS)
 
 
-async def test_a_cdi_folder_that_cannot_be_written_leaves_nothing(node: MemoryNode) -> None:
+async def test_a_spec_that_cannot_be_written_leaves_nothing(node: MemoryNode) -> None:
+    obstacle = node.spec_path(claim_uid("pair")).with_name(f".{node.spec_path(claim_uid('pair')).name}.tmp")
+    obstacle.mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        await node.preparation.prepare(ref_of(PAIR))
+    assert node.state() == EMPTY
+    obstacle.rmdir()
+    await node.preparation.prepare(ref_of(PAIR))
+    assert node.state() == ready(PAIR)
+
+
+async def test_a_cdi_folder_that_is_none_keeps_the_record_until_it_is_one_again(node: MemoryNode) -> None:
     node.cdi_folder.write_text("a file where the folder should be")
     with pytest.raises(OSError, match="exists"):
         await node.preparation.prepare(ref_of(PAIR))
+    assert node.state().records == {"pair": "STARTED"}
     node.cdi_folder.unlink()
+    await node.preparation.unprepare(ref_of(PAIR))
     assert node.state() == EMPTY
-    await node.preparation.prepare(ref_of(PAIR))
-    assert node.state() == ready(PAIR)
 
 
 async def test_a_record_that_cannot_be_written_stops_before_the_first_effect(node: MemoryNode) -> None:

@@ -6,6 +6,7 @@ it, and the plugin beside it works with that pod's token: the same rights, the s
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -40,6 +41,12 @@ class NodePlugin:
     def checkpoint(self) -> Path:
         """The plugin's record of prepared claims."""
         return self._cluster.paths.kubelet_plugins / DRIVER / "checkpoint.json"
+
+    def prepared(self) -> list[dict[str, Any]]:
+        """The claims in that record."""
+        content = self.checkpoint.read_text().partition("\n")[2]
+        claims: list[dict[str, Any]] = json.loads(content)["claims"]
+        return claims
 
     @property
     def dra_socket(self) -> Path:

@@ -41,6 +41,7 @@ class MemoryApi:
         self.requests: list[tuple[str, str]] = []
         self.dropped_fields: frozenset[str] = frozenset()
         self.stalled = False
+        self.ends_watches_at_once = False
         self.watches_opened = 0
         self._nodes = {node: {"metadata": {"name": node, "uid": str(uuid.uuid4())}}}
         self._claims: dict[tuple[str, str], JsonObject] = {}
@@ -49,7 +50,7 @@ class MemoryApi:
         self._events: list[JsonObject] = []
         self._oldest = 0
         self._streams: set[_Stream] = set()
-        self._failures: list[tuple[str, str, KubeError]] = []
+        self._failures: list[tuple[str, str, Exception]] = []
         self._waiting: set[asyncio.Event] = set()
 
     # What a test arranges.
@@ -62,7 +63,7 @@ class MemoryApi:
         """The UID that owner references must carry."""
         return str(self._nodes[node]["metadata"]["uid"])
 
-    def fail_next(self, method: str, path_start: str, error: KubeError) -> None:
+    def fail_next(self, method: str, path_start: str, error: Exception) -> None:
         """Answer the next request of this kind with an error."""
         self._failures.append((method, path_start, error))
 
@@ -137,6 +138,8 @@ class MemoryApi:
         self._streams.add(stream)
         self.watches_opened += 1
         self._touch()
+        if self.ends_watches_at_once:
+            stream.queue.put_nowait(None)
         try:
             while (event_or_end := await stream.queue.get()) is not None:
                 if isinstance(event_or_end, KubeError):

@@ -99,6 +99,7 @@ class MemoryNode:
         inventory.look()
         cdi = CdiStore(self.cdi_folder, driver=DRIVER)
         self.preparation = Preparation(
+            patience_seconds=0.2,
             driver=DRIVER,
             claims=ApiClaims(self.api),
             cards=inventory.cards,

@@ -134,7 +134,13 @@ struct vgpu_usage_slot {
     uint64_t refused;        /* allocations refused by the limit */
     uint64_t refused_bytes;
 
-    uint8_t reserved[VGPU_USAGE_SLOT_SIZE - 120];
+    /*
+     * atomic; changes of the share's total that this process has begun and not ended. Not 0 in a dead process: it was
+     * killed between the total and its own figures, and the total must be counted anew from the slots.
+     */
+    uint32_t operations;
+
+    uint8_t reserved[VGPU_USAGE_SLOT_SIZE - 124];
 };
 
 /* The accounting of one share, made in full size and zeroed (but for its head) by the node plugin. */
@@ -163,7 +169,11 @@ struct vgpu_usage {
     uint64_t ended_refused;
     uint64_t ended_refused_bytes;
 
-    uint8_t reserved[VGPU_USAGE_HEADER_SIZE - 168];
+    /* Repair: while somebody counts the total anew from the slots, no change of it begins. */
+    uint32_t recount_owner; /* atomic; slot number + 1 of the process that counts; 0: nobody */
+    uint32_t recount_stale; /* atomic; 1: dead slots were cleared and charged_bytes still holds their charges */
+
+    uint8_t reserved[VGPU_USAGE_HEADER_SIZE - 176];
 
     struct vgpu_usage_slot slots[VGPU_USAGE_SLOTS];
 };
@@ -180,8 +190,8 @@ struct vgpu_usage {
 VGPU_ABI_ASSERT(sizeof(struct vgpu_limits) == VGPU_LIMITS_SIZE, "limits is one page");
 VGPU_ABI_ASSERT(offsetof(struct vgpu_limits, reserved) == 304, "limits: published fields do not move");
 VGPU_ABI_ASSERT(sizeof(struct vgpu_usage_slot) == VGPU_USAGE_SLOT_SIZE, "a slot is 256 bytes");
-VGPU_ABI_ASSERT(offsetof(struct vgpu_usage_slot, reserved) == 120, "slot: published fields do not move");
-VGPU_ABI_ASSERT(offsetof(struct vgpu_usage, reserved) == 168, "usage: published fields do not move");
+VGPU_ABI_ASSERT(offsetof(struct vgpu_usage_slot, reserved) == 124, "slot: published fields do not move");
+VGPU_ABI_ASSERT(offsetof(struct vgpu_usage, reserved) == 176, "usage: published fields do not move");
 VGPU_ABI_ASSERT(offsetof(struct vgpu_usage, slots) == VGPU_USAGE_HEADER_SIZE, "slots follow the header");
 VGPU_ABI_ASSERT(sizeof(struct vgpu_usage) == VGPU_USAGE_SIZE, "usage is 256 KiB");
 

@@ -33,7 +33,7 @@ static void clear_dead(struct vgpu_region *region, unsigned number) {
     __atomic_fetch_add(&usage->ended_refused_bytes, slot->refused_bytes, __ATOMIC_RELAXED);
     vgpu_log(VGPU_LOG_INFO, "process %d has died with %llu bytes charged: given back", slot->pid,
              (unsigned long long)slot->charged_bytes);
-    RELEASE_STORE(&vgpu_recount(usage)->stale, 1);
+    RELEASE_STORE(&usage->recount_stale, 1);
     memset((char *)slot + sizeof slot->state, 0, sizeof *slot - sizeof slot->state);
     RELEASE_STORE(&slot->state, VGPU_SLOT_FREE);
     vgpu_slot_lock(region->lock_file, number, false);
@@ -63,7 +63,7 @@ static bool is_quiet(const struct vgpu_usage *usage) {
     for (unsigned number = 0; number < VGPU_USAGE_SLOTS; number++) {
         struct vgpu_usage_slot *slot = (struct vgpu_usage_slot *)&usage->slots[number];
         if (ACQUIRE_LOAD(&slot->state) == VGPU_SLOT_FREE) continue;
-        if (__atomic_load_n(vgpu_operations(slot), __ATOMIC_SEQ_CST)) return false;
+        if (__atomic_load_n(&slot->operations, __ATOMIC_SEQ_CST)) return false;
     }
     return true;
 }
@@ -96,13 +96,13 @@ static bool recount(struct vgpu_region *region) {
     uint64_t before = RELAXED_LOAD(&usage->charged_bytes), sum = sum_of_slots(usage);
     bool counted = is_quiet(usage) && __atomic_compare_exchange_n(&usage->charged_bytes, &before, sum, 0,
                                                                   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
-    if (counted) RELEASE_STORE(&vgpu_recount(usage)->stale, 0);
+    if (counted) RELEASE_STORE(&usage->recount_stale, 0);
     return counted;
 }
 
 /* The recount is ours if nobody has it, or if who had it died. */
 static bool own_recount(struct vgpu_region *region) {
-    uint32_t *owner = vgpu_recount_owner(region->usage), seen = ACQUIRE_LOAD(owner), me = number_of(region) + 1;
+    uint32_t *owner = &region->usage->recount_owner, seen = ACQUIRE_LOAD(owner), me = number_of(region) + 1;
     if (seen == me) return true; /* ours from before, given up halfway: region->lock says that no thread is at it */
     if (seen && seen <= VGPU_USAGE_SLOTS) {
         struct vgpu_usage_slot *slot = &region->usage->slots[seen - 1];
@@ -114,9 +114,9 @@ static bool own_recount(struct vgpu_region *region) {
 }
 
 bool vgpu_repair_locked(struct vgpu_region *region) {
-    uint32_t *owner = vgpu_recount_owner(region->usage);
+    uint32_t *owner = &region->usage->recount_owner;
     if (!region->slot || region->lock_file < 0) return clear_all_dead(region) > 0;
-    if (!ACQUIRE_LOAD(owner) && !ACQUIRE_LOAD(&vgpu_recount(region->usage)->stale) && !any_dead(region)) return false;
+    if (!ACQUIRE_LOAD(owner) && !ACQUIRE_LOAD(&region->usage->recount_stale) && !any_dead(region)) return false;
     if (!own_recount(region)) return false;
     bool repaired = recount(region);
     __atomic_store_n(owner, 0, __ATOMIC_SEQ_CST);

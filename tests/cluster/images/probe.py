@@ -1,7 +1,7 @@
 """The image that tests and the demo run: a small Debian with Python and the accelerators' usual clients.
 
 Two layers. The lower one (Debian, Python, clients) is large and changes when a version does; the upper one
-holds the programs of images/probe/ and what a caller adds, and changes every day.
+holds the programs of images/programs/ and what a caller adds, and changes every day.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.cluster.paths import cache_folder
 
 IMAGE = "hami-dra.test/probe:1"
 CLIENTS = ("cuda-bindings", "nvidia-ml-py", "nvitop")
-PROGRAMS = Path(__file__).with_name("probe")
+PROGRAMS = Path(__file__).with_name("programs")
 PACKAGES_FILE = Path(__file__).with_name("probe-packages.txt")
 PYTHON = (3, 11)
 SITE_FOLDER = "usr/local/lib/python3.11/dist-packages"

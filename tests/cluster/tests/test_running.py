@@ -41,7 +41,7 @@ def test_probe_pod_runs_and_its_log_is_readable(cluster: Cluster, probe_image: s
 def test_programs_of_the_probe_folder_are_commands_in_the_image(
     cluster: Cluster, probe_image: str, namespace: str
 ) -> None:
-    folder = Path(__file__).parents[1] / "images/probe"
+    folder = Path(__file__).parents[1] / "images/programs"
     cluster.apply(pod("probe", namespace, probe_image, "sleep", "300"))
     wait_for(cluster, namespace, "pod/probe", "condition=Ready")
     listed = cluster.kubectl("exec", "probe", "-n", namespace, "--", "ls", "/usr/local/bin").split()

@@ -246,3 +246,14 @@ async def test_a_gate_that_is_switched_on_again_is_made_use_of_after_the_next_li
         await publishing.api.until(lambda: publishing.api.watches_opened >= 1)
         publishing.api.break_watches()
         await publishing.until_shown("gpu-0!")
+
+
+async def test_a_server_that_ends_every_watch_at_once_is_not_stormed(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 60.0)
+    publishing.api.ends_watches_at_once = True
+    async with publishing.running():
+        await publishing.api.until(lambda: publishing.api.watches_opened == 1)
+        await settle()
+        assert publishing.api.watches_opened == 1

@@ -6,12 +6,14 @@ import contextlib
 import os
 from pathlib import Path
 
-_TEMPORARY = ".tmp"
-
 
 def write_whole(path: Path, content: bytes, *, mode: int) -> None:
-    """Put a file in place at once: written beside its place, synced, renamed, and the folder synced."""
-    temporary = path.with_name(f".{path.name}{_TEMPORARY}")
+    """Put a file in place at once: written beside its place, synced, renamed, and the folder synced.
+
+    The temporary name is always the same, so that what a crash leaves is used up by the next write; a file has one
+    writer at a time. `mode` holds whatever the umask. Raises OSError, and then the file is what it was.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         # The umask must not decide who can read a file that is mounted into containers.
@@ -20,7 +22,7 @@ def write_whole(path: Path, content: bytes, *, mode: int) -> None:
             stream.write(content)
         os.fsync(descriptor)
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
