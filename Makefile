@@ -91,8 +91,8 @@ clean: ## Remove what was built here (build/); .venv and the machine's cache sta
 ##@ The local cluster
 
 .PHONY: cluster-up
-cluster-up: setup ## Start a real Kubernetes node on this machine, under HAMI_DRA_CLUSTER_DIR
-	@$(RUN) -m tests.cluster up
+cluster-up: setup ## Start a Kubernetes node with simulated cards and the driver, under HAMI_DRA_CLUSTER_DIR
+	@$(RUN) -m tests.stack
 
 .PHONY: cluster-down
 cluster-down: environment ## Stop it, and leave nothing behind

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -47,7 +48,7 @@ class PluginSettings:
         """Refuse what makes no sense. Raises SettingsRejected."""
         checks = (
             ("node_name", bool(self.node_name), "must not be empty"),
-            ("driver_name", 0 < len(self.driver_name) <= 63, "must have 1 to 63 characters"),
+            ("driver_name", _is_driver_name(self.driver_name), "must be a DNS name of at most 63 characters"),
             ("shares_per_card", 1 <= self.shares_per_card <= 1000, "must be 1 to 1000"),
             ("scan_seconds", self.scan_seconds >= 0.1, "must be at least 0.1"),
             ("log_level", self.log_level in ("debug", "info", "warning", "error"), "is none of the levels"),
@@ -89,6 +90,14 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
             flag = entry.name.replace("_", "-")
             raise SettingsRejected(f"setting {entry.name}: set --{flag} or {_PREFIX}{entry.name.upper()}")
     return PluginSettings(**values)
+
+
+def _is_driver_name(text: str) -> bool:
+    """Tell whether it can be a driver's name, which becomes part of paths and of CDI kinds."""
+    return (
+        len(text) <= 63
+        and re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", text) is not None
+    )
 
 
 def _parse(name: str, kind: str, text: str) -> Any:

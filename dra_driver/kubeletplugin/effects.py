@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import structlog
+
 from dra_driver.cdi.render import ShareEdits, ShimFiles, share_device_ids, share_spec
 from dra_driver.cdi.store import CdiStore
 from dra_driver.kube.claims import ClaimRef
@@ -16,6 +18,8 @@ from dra_driver.kubeletplugin.shares import ShareFolders
 from drivers.backend import DeviceBackend
 from drivers.errors import DeviceNotFound
 from drivers.shim_contract import environment_name, environment_value, share_limits
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Effects:
@@ -55,7 +59,7 @@ class Effects:
         self._cdi.remove(_spec_name(claim.uid))
         for share in reversed(claim.shares):
             self._folders.remove(share.key)
-            self._backend(share.vendor).unprepare(share.key, share.device_uuid)
+            self._release(share)
 
     def stand(self, claim: PreparedClaim) -> bool:
         """Tell whether what was made for a claim is still there."""
@@ -71,6 +75,14 @@ class Effects:
         folder = self._folders.make(limits, fresh=fresh)
         words = ((environment_name(share.key), environment_value(limits)),)
         return ShareEdits(share.key, injection, str(folder), words)
+
+    def _release(self, share: PreparedShare) -> None:
+        backend = self._backends.get(share.vendor)
+        if backend is None:
+            # Switched off since: its pods must still be able to end, and nobody else could release the share.
+            log.error("share_left_with_vendor", share=share.key, vendor=share.vendor, device_uuid=share.device_uuid)
+            return
+        backend.unprepare(share.key, share.device_uuid)
 
     def _backend(self, vendor: str) -> DeviceBackend:
         backend = self._backends.get(vendor)

@@ -111,7 +111,7 @@ class Preparation:
         # STARTED keeps the boot of the record before, so that an attempt that fails does not make that forgotten.
         boot_id = recorded.boot_id if recorded is not None else self._boot_id
         fresh = boot_id != self._boot_id
-        await self._start(plan, boot_id)
+        await self._start(plan, _started(plan, boot_id, recorded))
         try:
             shares = await asyncio.to_thread(
                 self._effects.do, plan.ref, plan.shares, fresh=fresh, now_ns=time.monotonic_ns()
@@ -133,7 +133,7 @@ class Preparation:
         async with self._ledger:
             self._ledger.notify_all()
 
-    async def _start(self, plan: Plan, boot_id: str) -> None:
+    async def _start(self, plan: Plan, started: PreparedClaim) -> None:
         """Record the claim once it fits.
 
         The scheduler gives a card to the next pod when the API no longer shows the last one, which for a pod that
@@ -145,7 +145,7 @@ class Preparation:
             deadline = asyncio.get_running_loop().time() + self._patience_seconds
             while (misfit := self._misfit(plan)) is not None:
                 await self._wait_for_room(misfit, deadline)
-            await asyncio.to_thread(self._checkpoint.put, _started(plan, boot_id))
+            await asyncio.to_thread(self._checkpoint.put, started)
 
     def _misfit(self, plan: Plan) -> OverCommitted | None:
         try:
@@ -164,7 +164,7 @@ class Preparation:
     async def _roll_back(self, plan: Plan) -> None:
         """Undo what a failed prepare left. Should that fail too, the record stays, and unprepare undoes it."""
         try:
-            await self._take_back(_started(plan, self._boot_id))
+            await self._take_back(_started(plan, self._boot_id, None))
         except (HamiDraError, DriverError, OSError) as error:
             log.error("claim_rollback_failed", claim=str(plan.ref), uid=plan.ref.uid, error=str(error))
 
@@ -181,8 +181,11 @@ class Preparation:
                 del self._locks[uid]
 
 
-def _started(plan: Plan, boot_id: str) -> PreparedClaim:
-    return _record(plan, State.STARTED, boot_id, [prepared_share(share) for share in plan.shares])
+def _started(plan: Plan, boot_id: str, recorded: PreparedClaim | None) -> PreparedClaim:
+    """The record before the effects. What was ready before still names its CDI devices: containers may use them."""
+    before = {share.key: share.cdi_devices for share in recorded.shares} if recorded else {}
+    shares = [prepared_share(planned, before.get(planned.share.key, ())) for planned in plan.shares]
+    return _record(plan, State.STARTED, boot_id, shares)
 
 
 def _record(plan: Plan, state: State, boot_id: str, shares: Sequence[PreparedShare]) -> PreparedClaim:

@@ -31,10 +31,13 @@ class SocketServer:
         register(self._server)
 
     async def start(self) -> None:
-        """Bind and serve; a file left by an earlier process is replaced. Raises OSError, RuntimeError."""
+        """Bind and serve; a file left by an earlier process is replaced. Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
         self._path.unlink(missing_ok=True)
-        self._server.add_insecure_port(f"unix://{self._path}")
+        try:
+            self._server.add_insecure_port(f"unix://{self._path}")
+        except RuntimeError as error:
+            raise OSError(f"socket {self._path} cannot be bound: {error}") from error
         await self._server.start()
 
     async def stop(self, grace_seconds: float) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc.aio
@@ -91,12 +92,18 @@ async def test_an_api_server_that_refuses_slices_does_not_keep_claims_from_being
 # The way in.
 
 
-async def test_socket_files_of_a_dead_process_are_replaced(plugin: Plugin) -> None:
+def leave_socket(path: Path) -> None:
+    """Leave what a process leaves that was killed."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    assert path.is_socket()
+
+
+@pytest.mark.parametrize("leave", [leave_socket, Path.touch])
+async def test_files_of_a_dead_process_are_replaced(plugin: Plugin, leave: Callable[[Path], None]) -> None:
     for path in (plugin.dra_socket, plugin.settings.registration_socket):
         path.parent.mkdir(parents=True)
-        with socket.socket(socket.AF_UNIX) as dead:
-            dead.bind(str(path))
-        assert path.is_socket()
+        leave(path)
     async with plugin.running():
         assert (await plugin.kubelet.get_info()).name == "vgpu.hami.io"
         assert await plugin.kubelet.prepare() == {}

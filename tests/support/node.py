@@ -13,7 +13,7 @@ from pathlib import Path
 from dra_driver.cdi.render import ShimFiles
 from dra_driver.cdi.store import CdiStore
 from dra_driver.kube.claims import ApiClaims, ClaimRef, parse_claim
-from dra_driver.kubeletplugin.checkpoint import Checkpoint
+from dra_driver.kubeletplugin.checkpoint import Checkpoint, PreparedClaim
 from dra_driver.kubeletplugin.effects import Effects
 from dra_driver.kubeletplugin.inventory import Inventory
 from dra_driver.kubeletplugin.plan import share_key
@@ -88,18 +88,20 @@ class MemoryNode:
         self.plugin_folder.mkdir()
         self.preparation = self.start()
 
-    def start(self, *, boot_id: str = "boot-1") -> Preparation:
+    def start(
+        self, *, boot_id: str = "boot-1", patience_seconds: float = 0.2, vendors: tuple[str, ...] = ("nvidia",)
+    ) -> Preparation:
         """Begin a new life of the plugin on what the last one left on disk."""
         folders = ShareFolders(self.state_folder)
         folders.open()
         checkpoint = Checkpoint(self.plugin_folder)
         checkpoint.load()
-        backends = {"nvidia": self.backend}
+        backends = dict.fromkeys(vendors, self.backend)
         inventory = Inventory(driver=DRIVER, node=NODE, backends=backends)
         inventory.look()
         cdi = CdiStore(self.cdi_folder, driver=DRIVER)
         self.preparation = Preparation(
-            patience_seconds=0.2,
+            patience_seconds=patience_seconds,
             driver=DRIVER,
             claims=ApiClaims(self.api),
             cards=inventory.cards,
@@ -120,6 +122,13 @@ class MemoryNode:
         """Let claims exist on the API server."""
         for wire in claims:
             self.api.put_claim(wire)
+
+    def recorded(self, name: str) -> PreparedClaim:
+        """A claim as it stands in the checkpoint."""
+        checkpoint = Checkpoint(self.plugin_folder)
+        checkpoint.load()
+        (claim,) = (claim for claim in checkpoint.claims() if claim.name == name)
+        return claim
 
     def usage(self, key: str) -> Path:
         """The accounting file of a share."""

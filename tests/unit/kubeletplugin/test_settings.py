@@ -56,8 +56,10 @@ def test_a_setting_without_default_must_be_given_and_the_error_says_how() -> Non
     ("name", "text", "words"),
     [
         ("node_name", "", "must not be empty"),
-        ("driver_name", "", "1 to 63"),
-        ("driver_name", "x" * 64, "1 to 63"),
+        ("driver_name", "../etc", "at most 63"),
+        ("driver_name", "Vgpu.Hami", "at most 63"),
+        ("driver_name", "", "at most 63"),
+        ("driver_name", "x" * 64, "at most 63"),
         ("shares_per_card", "many", "not a number"),
         ("shares_per_card", "0", "1 to 1000"),
         ("shares_per_card", "1001", "1 to 1000"),
