@@ -14,10 +14,8 @@ struct vgpu_region {
     char usage_path[VGPU_PATH_SIZE];
     const struct vgpu_limits *limits;
     struct vgpu_usage *usage;
-    uint64_t file_system, inode;  /* which file `usage` is: a path, or a descriptor's number, may come to mean another */
     struct vgpu_usage_slot *slot; /* this process's; 0 until it first charges */
     int lock_file;                /* the open file description that holds the slot's lock byte; -1: none */
-    int repair_file;              /* another, by which others' lock bytes are tried while repair lasts; -1: none */
     struct vgpu_lock lock;        /* claiming and repairing, within this process */
 };
 
@@ -41,9 +39,6 @@ uint64_t vgpu_region_memory_limit(const struct vgpu_region *region);
 
 /* Percent of the card that the share may use now; 0: no cap. */
 uint32_t vgpu_region_cores_limit(const struct vgpu_region *region);
-
-/* Remembers which process this is, so that a copy of it made by a bare fork or clone call is noticed. */
-void vgpu_process_begin(void);
 
 /* In a forked child: the slot and its charges are the parent's. */
 void vgpu_region_forget_slot(struct vgpu_region *region);
