@@ -27,6 +27,8 @@ NODE_VARIABLE = "HAMI_DRA_CLUSTER_NODE"
 # Of a node that was there before; $CONTAINERD_ADDRESS, which ctr knows too, names another.
 EXISTING_CONTAINERD = "/run/containerd/containerd.sock"
 KUBELET_ROOT_VARIABLE = "HAMI_DRA_KUBELET_ROOT"
+CDI_FOLDERS_VARIABLE = "HAMI_DRA_CDI_FOLDERS"
+"""Two folders that the container runtime reads, by comma: the vendor's and ours."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Cluster:
                 f"no node {wanted} among {', '.join(names) or 'none'}: run this on a node, or set {NODE_VARIABLE}"
             )
         root = Path(environ.get(KUBELET_ROOT_VARIABLE) or "/var/lib/kubelet")
-        paths = ClusterPaths(root, Path("/etc/cdi"), Path("/var/run/cdi"))
+        static, _, dynamic = (environ.get(CDI_FOLDERS_VARIABLE) or "/etc/cdi,/var/run/cdi").partition(",")
+        paths = ClusterPaths(root, Path(static), Path(dynamic))
         files = cache_folder(environ) / "existing"
         containerd = Path(environ.get("CONTAINERD_ADDRESS") or EXISTING_CONTAINERD)
         return cls(kubeconfig_path, wanted, paths, program, NoControl(containerd), files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,3 +76,4 @@ class Stack:
         else:
             self.plugin.uninstall()
             self.cards.remove()
+            shutil.rmtree(self.places.processes.folder)
