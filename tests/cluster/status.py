@@ -15,7 +15,8 @@ def table(paths: LocalPaths) -> tuple[str, bool]:
     if described.network is None:
         return f"the cluster in {paths.folder} was not fully made: run `up` or `down`", False
     plan = description.blueprint(paths, described)
-    rows = [_component(plan, name) for name in components.COMMAND_LINES]
+    others = [name for name in processes.recorded(paths) if name not in components.COMMAND_LINES]
+    rows = [_component(plan, name) for name in (*components.COMMAND_LINES, *others)]
     node_reason = health.node(plan)
     rows.append((f"node {plan.node_name}", "", "", node_reason or "Ready"))
     header = ("COMPONENT", "PID", "UPTIME", "HEALTH")
@@ -30,7 +31,9 @@ def _component(plan: Blueprint, name: str) -> tuple[str, str, str, str]:
         return name, "-", "-", "stopped"
     if not record.running:
         return name, str(record.pid), "-", "died"
-    return name, str(record.pid), _duration(record.uptime), health.PROBES[name](plan) or "ok"
+    # Of a process that somebody added to the cluster nothing more is known than that it runs.
+    probe = health.PROBES.get(name)
+    return name, str(record.pid), _duration(record.uptime), (probe(plan) if probe else "") or "ok"
 
 
 def _duration(seconds: float) -> str:
