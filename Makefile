@@ -10,6 +10,9 @@ RUN := $(VENV)/python
 SETUP := $(PYTHON) -m tools.setup
 # More arguments for pytest, for example: make test-fast PYTEST_ARGS="-k checkpoint"
 PYTEST_ARGS ?=
+# More arguments for the benchmark of libvgpu: --quick takes a minute.
+BENCH_ARGS ?=
+FUZZ_SECONDS ?= 300
 # Where the local cluster keeps everything; its own tooling reads it.
 export HAMI_DRA_CLUSTER_DIR ?= /var/lib/hami-dra-cluster
 
@@ -43,6 +46,10 @@ demo: setup ## Share one simulated card between pods on a real Kubernetes node, 
 bench: setup ## Measure Prepare and Unprepare over the socket; writes build/bench.json
 	@$(RUN) -m tests.bench
 
+.PHONY: bench-shim
+bench-shim: native ## Measure libvgpu beside the bare driver (about 7 minutes); writes build/bench-shim.json
+	@$(RUN) -m tests.bench.shim $(BENCH_ARGS)
+
 ##@ Prove it
 
 .PHONY: test
@@ -61,6 +68,10 @@ test-e2e: setup ## Only what needs a Kubernetes node: the local cluster, or the 
 test-gpu: native ## libvgpu's tests on this machine's real NVIDIA driver; fails where there is none
 	@$(RUN) -m tools.realgpu
 	HAMI_DRA_TEST_GPU=real $(RUN) -m pytest tests/shim -m gpu $(PYTEST_ARGS)
+
+.PHONY: fuzz
+fuzz: native ## Fuzz the files and words that libvgpu reads, for FUZZ_SECONDS
+	$(MAKE) -C native/vgpu-shim fuzz CC="$(RUN) -m ziglang cc" OUT=$(CURDIR)/build/native/$(shell uname -m) SECONDS=$(FUZZ_SECONDS)
 
 .PHONY: lint
 lint: environment ## Style (ruff), types (mypy --strict) and import contracts (import-linter)

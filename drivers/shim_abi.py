@@ -91,7 +91,9 @@ USAGE_SLOT: Final = {
     "refused": Field(104, 8, "<Q"),
     "refused_bytes": Field(112, 8, "<Q"),
     "operations": Field(120, 4, "<I"),
-    "reserved": Field(124, 132, "<132s"),
+    "nvml_pid": Field(124, 4, "<I"),
+    "pid_namespace": Field(128, 4, "<I"),
+    "reserved": Field(132, 124, "<124s"),
 }
 
 USAGE: Final = {
@@ -114,6 +116,7 @@ USAGE: Final = {
     "ended_refused_bytes": Field(160, 8, "<Q"),
     "recount_owner": Field(168, 4, "<I"),
     "recount_stale": Field(172, 4, "<I"),
-    "reserved": Field(176, 3920, "<3920s"),
+    "largest_context_bytes": Field(176, 8, "<Q"),
+    "reserved": Field(184, 3912, "<3912s"),
     "slots": Field(4096, 258048, "<258048s"),
 }

@@ -198,7 +198,8 @@ def write_limits(path: Path, limits: Limits) -> None:
     """Make the file tell `limits`: a new file where there is none, otherwise a change in place.
 
     One writer at a time for a file: the caller sees to it (a lock on the file would be the tenant's to
-    take). A change that a crash cut off is finished by the next call.
+    take). A change that a crash cut off is finished by the next call. The disk is not waited for: no container of
+    the share outlives what could lose the file, and its next container gets it written again.
 
     Raises:
         ShareFileUnusable: a value does not fit its field; or the file belongs to another share or card, or to
@@ -208,7 +209,7 @@ def write_limits(path: Path, limits: Limits) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        write_whole(path, encode(limits), mode=MODE)
+        write_whole(path, encode(limits), mode=MODE, durable=False)
         return
     try:
         before = read_whole(descriptor, abi.LIMITS_SIZE)
@@ -220,7 +221,7 @@ def write_limits(path: Path, limits: Limits) -> None:
         os.close(descriptor)
     if not readable:
         # No reader accepts such a file, so nobody can be using it.
-        write_whole(path, encode(limits), mode=MODE)
+        write_whole(path, encode(limits), mode=MODE, durable=False)
 
 
 def _check_same_share(before: bytes, limits: Limits) -> None:

@@ -36,6 +36,8 @@ class ProcessUsage:
     """One process of the share, by its slot. Bytes and nanoseconds.
 
     `pid` and `start_time` (clock ticks since boot) are as the process's own PID namespace sees them.
+    `nvml_pid` is the id by which the vendor's library knows the process, and `pid_namespace` the inode number of
+    the namespace that `pid` is of; 0 where the process could not tell.
     `alive` is no word of the tenant's: it is told by the kernel, from the lock that the process holds.
     """
 
@@ -56,11 +58,16 @@ class ProcessUsage:
     last_launch_ns: int
     refused: int
     refused_bytes: int
+    nvml_pid: int
+    pid_namespace: int
 
 
 @dataclass(frozen=True)
 class Usage:
     """One share's accounting. Bytes and nanoseconds.
+
+    `charged_bytes` is the share's own total. It still holds the charges of processes that have died since the
+    last living one looked, so a share in which nobody lives keeps what its last process had; `live_bytes` does not.
 
     `busy_ns`, `throttled_ns`, `launches`, `refused` and `refused_bytes` are sums over all processes, those
     that have ended too, so that they never fall while the tenant is honest.
@@ -76,6 +83,11 @@ class Usage:
     refused: int
     refused_bytes: int
     processes: tuple[ProcessUsage, ...]
+
+    @property
+    def live_bytes(self) -> int:
+        """What the processes that live are charged, bytes."""
+        return sum(process.charged_bytes for process in self.processes if process.alive)
 
 
 # `operations` is between the processes of the share alone.
@@ -98,7 +110,8 @@ def create_usage(path: Path, share_key: str) -> None:
     for name, value in GEOMETRY.items():
         put_number(content, abi.USAGE, name, value)
     put_text(content, abi.USAGE, "share_key", share_key)
-    write_whole(path, bytes(content), mode=MODE)
+    # Not synced: after a power cut no process of the share lives, and its accounting starts anew.
+    write_whole(path, bytes(content), mode=MODE, durable=False)
 
 
 def read_usage(path: Path) -> Usage:

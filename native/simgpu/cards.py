@@ -2,7 +2,7 @@
 
 A description is a JSON object; everything has a default, so `{}` gives two cards of 16 GiB:
 
-    {"driver_version": "...", "cuda_version": 13050, "nvml_version": "...",
+    {"driver_version": "...", "cuda_version": 13050, "nvml_version": "...", "foreign_pids": false, "linger_ns": 0,
      "count": 2, "defaults": {card fields}, "cards": [{card fields}, ...]}
 
 `count` is used when `cards` is absent; each card takes `defaults`, then its own fields. The fields
@@ -43,6 +43,8 @@ class CardDescription:
     memory_clock: int = 1215
     power_limit: int = 250_000
     link_group: int = 0
+    pool_chunk: int = 0
+    lazy_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +55,8 @@ class MachineDescription:
     driver_version: str = "590.44.01"
     nvml_version: str = "13.590.44.01"
     cuda_version: int = 13050
+    foreign_pids: bool = False
+    linger_ns: int = 0
 
 
 def read_description(path: Path | None) -> MachineDescription:

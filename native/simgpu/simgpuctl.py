@@ -87,6 +87,8 @@ def create(state: Path, machine: MachineDescription) -> None:
     fresh.cuda_version = machine.cuda_version
     fresh.driver_version = machine.driver_version.encode()
     fresh.nvml_version = machine.nvml_version.encode()
+    fresh.foreign_pids = machine.foreign_pids
+    fresh.linger_ns = machine.linger_ns
     for index, card in enumerate(machine.cards):
         _write_facts(fresh.cards[index].facts, card)
     state.parent.mkdir(parents=True, exist_ok=True)

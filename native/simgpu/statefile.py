@@ -53,8 +53,8 @@ class CardFacts(ctypes.Structure):
         *_numbers("memory", "context_bytes", "module_bytes", "minor", "pci_domain", "pci_bus", "pci_device"),
         *_numbers("pci_device_id", "pci_subsystem_id", "compute_major", "compute_minor", "architecture"),
         *_numbers("brand", "numa_node", "multiprocessors", "sm_clock", "memory_clock", "power_limit"),
-        *_numbers("link_group"),
-        ("spare", _U64 * 7),
+        *_numbers("link_group", "pool_chunk", "lazy_bytes"),
+        ("spare", _U64 * 5),
     ]
 
 
@@ -89,8 +89,8 @@ class Slot(ctypes.Structure):
     """A process."""
 
     _fields_ = [
-        *_numbers("taken", "pid", "started", "generation", "identity"),
-        ("spare", _U64 * 3),
+        *_numbers("taken", "pid", "started", "generation", "identity", "ended"),
+        ("spare", _U64 * 2),
         ("accounts", Account * MAX_CARDS),
     ]
 
@@ -102,8 +102,8 @@ class State(ctypes.Structure):
         *_numbers("magic", "layout", "size", "card_count", "cuda_version"),
         ("driver_version", ctypes.c_char * TEXT),
         ("nvml_version", ctypes.c_char * TEXT),
-        *_numbers("armed", "event_count", "shared_tail"),
-        ("spare", _U64 * 8),
+        *_numbers("armed", "event_count", "shared_tail", "foreign_pids", "linger_ns"),
+        ("spare", _U64 * 6),
         ("faults", Fault * MAX_FAULTS),
         ("events", Event * MAX_EVENTS),
         ("cards", Card * MAX_CARDS),

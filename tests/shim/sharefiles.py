@@ -28,6 +28,13 @@ class ShareFiles:
         field = abi.USAGE[name]
         return int(struct.unpack_from(field.format, (self.folder / "usage").read_bytes(), field.offset)[0])
 
+    def forget_peak(self) -> None:
+        """Lets the peak begin anew at what is charged now."""
+        field = abi.USAGE["peak_bytes"]
+        with (self.folder / "usage").open("r+b", buffering=0) as file:
+            file.seek(field.offset)
+            file.write(struct.pack(field.format, self.usage("charged_bytes")))
+
     def processes(self) -> list[dict[str, int]]:
         """The claimed slots."""
         content = (self.folder / "usage").read_bytes()

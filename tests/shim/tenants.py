@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.shim.sharefiles import ShareFiles, make_share
 from tests.simgpu import installation
 
-BUILD = Path(__file__).resolve().parents[2] / "build" / "native" / "x86_64"
+BUILD = installation.NATIVE
 SHIM = BUILD / "libvgpu.so"
 PROBES = BUILD / "shim-probes"
 

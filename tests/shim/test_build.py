@@ -1,14 +1,15 @@
 """The library as it is built: symbols, what it depends on, and that its generated sources are current."""
 
-import os
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
-from tests.shim.tenants import BUILD, SHIM
+from tests.shim.builds import made
+from tests.shim.tenants import SHIM
 
 SOURCES = Path(__file__).resolve().parents[2] / "native" / "vgpu-shim"
 LIMIT = (2, 17)
@@ -19,19 +20,28 @@ def symbols(library: Path, *flags: str) -> list[str]:
     return [line.split()[-1] for line in done.stdout.splitlines()]
 
 
-def test_exactly_the_generated_list_is_exported() -> None:
+BOTH = pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+
+
+@BOTH
+def test_exactly_the_generated_list_is_exported(architecture: str) -> None:
+    library = made("all", architecture) / "libvgpu.so"
     listed = re.findall(r"^    (\w+);$", (SOURCES / "src" / "generated" / "exports.map").read_text(), re.MULTILINE)
-    assert sorted(symbols(SHIM, "--defined-only")) == sorted(listed)
+    assert sorted(symbols(library, "--defined-only")) == sorted(listed)
     assert {"cuMemAlloc_v2", "cuLaunchKernel_ptsz", "nvmlDeviceGetMemoryInfo", "dlsym", "dlvsym"} <= set(listed)
 
 
-def test_everything_it_uses_is_in_glibc_2_17() -> None:
-    versioned = BUILD / "shim-objects" / "versioned.so"
+@BOTH
+def test_everything_it_uses_is_in_glibc_2_17(architecture: str) -> None:
+    build = made("all", architecture)
+    versioned = build / "shim-objects" / "versioned.so"
     used = symbols(versioned, "--undefined-only")
     versions = [tuple(map(int, found.split("."))) for found in re.findall(r"GLIBC_([\d.]+)", " ".join(used))]
     assert versions
     assert max(versions) <= LIMIT
-    assert {name.split("@")[0] for name in symbols(SHIM, "--undefined-only")} <= {name.split("@")[0] for name in used}
+    assert {name.split("@")[0] for name in symbols(build / "libvgpu.so", "--undefined-only")} <= {
+        name.split("@")[0] for name in used
+    }
 
 
 def test_it_loads_no_library_for_its_own_sake() -> None:
@@ -76,11 +86,58 @@ def test_a_table_that_parts_from_the_headers_fails_the_check(
     assert complaint in done.stderr
 
 
-def test_it_builds_for_the_other_architecture(tmp_path: Path) -> None:
-    compiler = os.environ.get("CC", f"{sys.executable} -m ziglang cc")
-    command = ["make", "-C", str(SOURCES), f"CC={compiler}", "ARCH=aarch64", f"OUT={tmp_path}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
-    header = (tmp_path / "libvgpu.so").read_bytes()[:20]
+@pytest.mark.parametrize(
+    ("header", "declaration", "complaint"),
+    [
+        (
+            "cuda.h",
+            "CUresult CUDAAPI cuMemSummon(CUdeviceptr *dptr, size_t size);",
+            "cuMemSummon .* its parameter dptr",
+        ),
+        ("cuda.h", "CUresult CUDAAPI cuKernelLaunchAgain(int times);", "cuKernelLaunchAgain .* its name"),
+        (
+            "cuda.h",
+            "CUresult CUDAAPI cuMemAlloc_v3(unsigned long long *where, size_t size);",
+            "cuMemAlloc_v3 .* its name",
+        ),
+        ("cuda.h", "CUresult CUDAAPI cuCtxColour(CUcontext ctx, int colour);", None),
+        (
+            "nvml.h",
+            "nvmlReturn_t DECLDIR nvmlDeviceGetTenants(nvmlDevice_t d, nvmlProcessInfo_t *infos);",
+            "its parameter infos",
+        ),
+        ("nvml.h", "nvmlReturn_t DECLDIR nvmlDeviceGetHandleByColour(int colour, nvmlDevice_t *d);", "its name"),
+        ("nvml.h", "nvmlReturn_t DECLDIR nvmlDeviceGetColour(nvmlDevice_t d, unsigned int *colour);", None),
+    ],
+)
+def test_a_newer_header_that_brings_memory_or_launches_fails_the_check(
+    tmp_path: Path, header: str, declaration: str, complaint: str | None
+) -> None:
+    wheels = Path(sysconfig.get_path("purelib")) / "nvidia"
+    for name in ("cuda.h", "cudaTypedefs.h", "nvml.h"):
+        text = (wheels / "cu13" / "include" / name).read_text()
+        (tmp_path / name).write_text(text + (f"\n{declaration}\n" if name == header else ""))
+    done = generate(
+        "--check", "--include", str(wheels / "cuda_runtime" / "include"), "--include", str(tmp_path), folder=SOURCES
+    )
+    assert done.returncode == (1 if complaint else 0), done.stderr
+    assert re.search(complaint or "^$", done.stderr)
+
+
+def test_it_builds_for_the_other_architecture() -> None:
+    header = (made("all", "aarch64") / "libvgpu.so").read_bytes()[:20]
     assert header[:4] == b"\x7fELF"
     assert int.from_bytes(header[18:20], "little") == 183  # EM_AARCH64
+
+
+def test_a_musl_program_finds_every_name_that_it_uses() -> None:
+    musl = symbols(Path("/lib/ld-musl-x86_64.so.1").resolve(), "--defined-only")
+    strong = [
+        line.split()[-1]
+        for line in subprocess.run(
+            ["nm", "-D", "--undefined-only", str(SHIM)], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        if line.split()[-2] == "U"
+    ]
+    assert strong
+    assert set(strong) <= set(musl)

@@ -110,6 +110,8 @@ struct simgpu_block {
     unsigned flags;
     void *owner; /* the pool or the physical allocation, by kind */
     uint64_t shared_offset;
+    bool backed; /* graph memory: bytes stand behind the address now; managed: it is on the card now */
+    bool on_host; /* managed: the program wants it there */
     uint32_t priority;
     struct simgpu_block *left, *right;
 };
@@ -168,6 +170,19 @@ CUresult simgpu_back_graph_memory(CUdeviceptr address);
 CUresult simgpu_unback_graph_memory(CUdeviceptr address);
 void simgpu_keep_graph_memory(CUdeviceptr address);
 void simgpu_drop_graph_memory(CUdeviceptr address);
+void simgpu_end_graph_block(struct simgpu_block *block);
+void simgpu_trim_graph_memory(int card);
+void simgpu_forget_graph_memory(void);
+CUresult simgpu_new_managed(CUdeviceptr *address, size_t bytes, unsigned flags);
+void simgpu_settle_managed(void);
+void simgpu_end_managed_block(struct simgpu_block *block);
+void simgpu_forget_managed(void);
+void simgpu_walk_blocks(void (*visit)(struct simgpu_block *));
+struct physical;
+void simgpu_hold_physical(struct physical *memory);
+void simgpu_put_physical(struct physical *memory);
+bool simgpu_release_multicast(CUmemGenericAllocationHandle handle);
+bool simgpu_load_lazily(CUfunction function, int card);
 void simgpu_copy_cost(CUstream stream, uint64_t bytes);
 CUresult simgpu_run_copy(CUstream stream, CUdeviceptr to, CUdeviceptr from, size_t bytes);
 CUresult simgpu_run_set(CUstream stream, CUdeviceptr to, unsigned value, unsigned width, size_t count);

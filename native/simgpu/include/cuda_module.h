@@ -18,6 +18,8 @@ struct CUmod_st {
     int card;
     bool is_ptx;
     uint64_t charged;
+    uint64_t charged_lazily;
+    bool launched;
     struct CUfunc_st *functions;
     struct simgpu_global *globals;
 };

@@ -31,11 +31,15 @@ void simgpu_unshare(uint64_t offset, uint64_t bytes);
 
 /* Whether the process of a slot lives; *pid is its id in the caller's namespace, 0 if not visible. */
 bool simgpu_slot_lives(int slot, pid_t *pid);
-/* The record lock of a slot, for its owner and for whoever clears up after a dead one. */
+/* The lock of a slot for whoever clears up after its dead owner. */
 bool simgpu_lock_slot(int slot);
 void simgpu_unlock_slot(int slot);
+/* Whether a dead process's memory is still on the card. */
+bool simgpu_lingers(int slot);
 /* Releases what dead processes held. */
 void simgpu_reap(void);
+/* In a forked child. */
+void simgpu_forget_reaping(void);
 /* Charges this process. Returns false, and changes nothing, when the card is too full. */
 bool simgpu_charge(int card, uint64_t bytes);
 void simgpu_discharge(int card, uint64_t bytes);

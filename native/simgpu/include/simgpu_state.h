@@ -66,7 +66,9 @@ struct simgpu_card_facts {
     uint64_t memory_clock;
     uint64_t power_limit;
     uint64_t link_group; /* cards of one non-zero group are joined by NVLink */
-    uint64_t spare[7];
+    uint64_t pool_chunk; /* pools grow by multiples of it; 0: by 512 bytes */
+    uint64_t lazy_bytes; /* what a module takes besides when its first function is launched */
+    uint64_t spare[5];
 };
 
 /* What happens on a card now. */
@@ -111,7 +113,8 @@ struct simgpu_slot {
     simgpu_u64 started;
     simgpu_u64 generation;
     simgpu_u64 identity; /* random per exec, so that a process knows its own slot from either library */
-    uint64_t spare[3];
+    simgpu_u64 ended;    /* when somebody noticed that the process is dead, while its memory lingers */
+    uint64_t spare[2];
     struct simgpu_account accounts[SIMGPU_MAX_CARDS];
 };
 
@@ -126,7 +129,9 @@ struct simgpu_state {
     simgpu_u64 armed; /* active faults plus lost cards: 0 keeps every call on its fast path */
     simgpu_u64 event_count;
     simgpu_u64 shared_tail; /* bytes of inter-process memory handed out behind the fixed part */
-    uint64_t spare[8];
+    uint64_t foreign_pids;  /* not 0: NVML reports process ids of a namespace that no caller is in */
+    uint64_t linger_ns;     /* so long the driver takes to free what an ended process held */
+    uint64_t spare[6];
     struct simgpu_fault faults[SIMGPU_MAX_FAULTS];
     struct simgpu_event events[SIMGPU_MAX_EVENTS];
     struct simgpu_card cards[SIMGPU_MAX_CARDS];

@@ -6,6 +6,7 @@
  */
 #include "simgpu_core.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #define SPINS_BEFORE_LIVENESS_CHECK 2000
@@ -50,6 +51,34 @@ static void raise_peak(simgpu_u64 *peak, uint64_t value) {
         atomic_store_explicit(peak, value, memory_order_relaxed);
 }
 
+/* A driver needs a moment to free what an ended process held; until then it is on the card. */
+bool simgpu_lingers(int number) {
+    struct simgpu_slot *slot = &simgpu->slots[number];
+    uint64_t none = 0, now = simgpu_now();
+    if (!simgpu->linger_ns)
+        return false;
+    atomic_compare_exchange_strong(&slot->ended, &none, now);
+    return now < slot->ended + simgpu->linger_ns;
+}
+
+/* What living processes hold: a dead one holds nothing, noticed or not, and must not make a peak. */
+static uint64_t held_by_living(int number) {
+    uint64_t sum = 0;
+    for (int slot = 0; slot < SIMGPU_MAX_SLOTS; slot++) {
+        pid_t pid;
+        uint64_t bytes = simgpu->slots[slot].taken ? simgpu->slots[slot].accounts[number].bytes : 0;
+        if (bytes && (slot == simgpu_slot || simgpu_slot_lives(slot, &pid) || simgpu_lingers(slot)))
+            sum += bytes;
+    }
+    return sum;
+}
+
+static void note_peak(int number, uint64_t used) {
+    struct simgpu_card *card = &simgpu->cards[number];
+    if (atomic_load_explicit(&card->peak, memory_order_relaxed) < used)
+        raise_peak(&card->peak, held_by_living(number));
+}
+
 static bool try_charge(int number, uint64_t bytes) {
     struct simgpu_card *card = &simgpu->cards[number];
     struct simgpu_account *account = &simgpu->slots[simgpu_slot].accounts[number];
@@ -60,7 +89,7 @@ static bool try_charge(int number, uint64_t bytes) {
         uint64_t own = atomic_load_explicit(&account->bytes, memory_order_relaxed) + bytes;
         atomic_store_explicit(&account->bytes, own, memory_order_relaxed);
         atomic_store_explicit(&card->used, used + bytes, memory_order_relaxed);
-        raise_peak(&card->peak, used + bytes);
+        note_peak(number, used + bytes);
         raise_peak(&account->peak, own);
     }
     unlock_card(number);
@@ -116,14 +145,22 @@ static void release_accounts(struct simgpu_slot *slot) {
         shorten_queue((int)number);
 }
 
+static pthread_mutex_t reap_lock = PTHREAD_MUTEX_INITIALIZER; /* threads of one library share its lock */
+
+void simgpu_forget_reaping(void) {
+    pthread_mutex_init(&reap_lock, NULL);
+}
+
 void simgpu_reap(void) {
+    pthread_mutex_lock(&reap_lock);
     for (int number = 0; number < SIMGPU_MAX_SLOTS; number++) {
         struct simgpu_slot *slot = &simgpu->slots[number];
         pid_t pid;
-        if (!slot->taken || simgpu_slot_lives(number, &pid) || !simgpu_lock_slot(number))
+        if (!slot->taken || simgpu_slot_lives(number, &pid) || simgpu_lingers(number) || !simgpu_lock_slot(number))
             continue;
         if (slot->taken)
             release_accounts(slot);
         simgpu_unlock_slot(number);
     }
+    pthread_mutex_unlock(&reap_lock);
 }

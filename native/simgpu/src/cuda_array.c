@@ -24,6 +24,8 @@ static CUresult fill(CUarray array, const CUDA_ARRAY3D_DESCRIPTOR *shape) {
     array->shape = *shape;
     array->element = format_bytes(shape->Format) * shape->NumChannels;
     SIMGPU_NEED(array->element, CUDA_ERROR_NOT_SUPPORTED);
+    if (simgpu_is_sparse(array))
+        return CUDA_SUCCESS; /* its memory comes by mapping */
     size_t rows = (shape->Height ? shape->Height : 1) * (shape->Depth ? shape->Depth : 1);
     return cuMemAlloc_v2(&array->memory, shape->Width * array->element * rows);
 }
@@ -51,6 +53,7 @@ CUresult cuArrayCreate_v2(CUarray *out, const CUDA_ARRAY_DESCRIPTOR *flat) {
 CUresult cuArrayDestroy(CUarray array) {
     SIMGPU_ENTER();
     SIMGPU_NEED(array && !array->is_level, CUDA_ERROR_INVALID_HANDLE);
+    simgpu_unmap_tiles(array, NULL);
     CUresult result = cuMemFree_v2(array->memory);
     free(array);
     return result;

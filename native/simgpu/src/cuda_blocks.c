@@ -103,6 +103,10 @@ struct simgpu_block *simgpu_take_block(uint64_t address) {
 CUresult simgpu_release_block(struct simgpu_block *block) {
     if (block->charged)
         simgpu_discharge(block->card, block->charged);
+    if (block->kind == SIMGPU_GRAPH)
+        simgpu_end_graph_block(block);
+    if (block->kind == SIMGPU_MANAGED)
+        simgpu_end_managed_block(block);
     if (block->kind == SIMGPU_POOLED && block->base)
         simgpu_pool_return(block);
     if (block->shared_offset && block->kind != SIMGPU_IPC)
@@ -111,6 +115,21 @@ CUresult simgpu_release_block(struct simgpu_block *block) {
         munmap((void *)block->base, block->span);
     free(block);
     return CUDA_SUCCESS;
+}
+
+static void walk(struct simgpu_block *tree, void (*visit)(struct simgpu_block *)) {
+    if (!tree)
+        return;
+    walk(tree->left, visit);
+    visit(tree);
+    walk(tree->right, visit);
+}
+
+/* `visit` must neither add nor take blocks. */
+void simgpu_walk_blocks(void (*visit)(struct simgpu_block *)) {
+    pthread_mutex_lock(&map_lock);
+    walk(root, visit);
+    pthread_mutex_unlock(&map_lock);
 }
 
 static struct simgpu_block *first_of(struct simgpu_block *tree, CUcontext context) {

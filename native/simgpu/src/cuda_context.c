@@ -21,6 +21,8 @@ void simgpu_forget_contexts(void) {
     depth = 0;
     simgpu_forget_blocks();
     simgpu_forget_pools();
+    simgpu_forget_graph_memory();
+    simgpu_forget_managed();
     pthread_mutex_init(&context_lock, NULL);
     for (int card = 0; card < SIMGPU_MAX_CARDS; card++)
         primaries[card] = (struct CUctx_st){0};
@@ -55,6 +57,7 @@ static CUresult open_context(CUcontext context, CUdevice device, unsigned flags)
 static void close_context(CUcontext context) {
     context->alive = false;
     simgpu_release_context_blocks(context);
+    simgpu_trim_graph_memory(context->card);
     simgpu_destroy_streams(context);
     simgpu_discharge(context->card, simgpu->cards[context->card].facts.context_bytes);
     simgpu->slots[simgpu_slot].accounts[context->card].contexts--;

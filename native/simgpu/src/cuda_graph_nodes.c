@@ -114,6 +114,24 @@ CUresult cuGraphAddMemAllocNode(CUgraphNode *out, CUgraph graph, const CUgraphNo
     return finish(node, out);
 }
 
+CUresult cuGraphMemAllocNodeGetParams(CUgraphNode node, CUDA_MEM_ALLOC_NODE_PARAMS *out) {
+    SIMGPU_ENTER();
+    SIMGPU_NEED(node && out && node->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC, CUDA_ERROR_INVALID_VALUE);
+    struct simgpu_block *block = simgpu_find_block(node->to);
+    *out = (CUDA_MEM_ALLOC_NODE_PARAMS){.bytesize = node->bytes, .dptr = node->to};
+    out->poolProps.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
+    out->poolProps.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+    out->poolProps.location.id = block ? simgpu_ordinal(block->card) : 0;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuGraphChildGraphNodeGetGraph(CUgraphNode node, CUgraph *out) {
+    SIMGPU_ENTER();
+    SIMGPU_NEED(node && out && node->type == CU_GRAPH_NODE_TYPE_GRAPH, CUDA_ERROR_INVALID_VALUE);
+    *out = node->child;
+    return CUDA_SUCCESS;
+}
+
 CUresult cuGraphAddMemFreeNode(CUgraphNode *out, CUgraph graph, const CUgraphNode *after, size_t count, CUdeviceptr address) {
     SIMGPU_ENTER();
     SIMGPU_NEED(out && graph && address, CUDA_ERROR_INVALID_VALUE);
@@ -121,6 +139,47 @@ CUresult cuGraphAddMemFreeNode(CUgraphNode *out, CUgraph graph, const CUgraphNod
     SIMGPU_NEED(node, CUDA_ERROR_OUT_OF_MEMORY);
     node->to = address;
     return finish(node, out);
+}
+
+static CUresult add_kernel(CUgraphNode *out, CUgraph graph, const CUgraphNode *after, size_t count,
+                           const CUDA_KERNEL_NODE_PARAMS_v3 *from) {
+    CUDA_KERNEL_NODE_PARAMS kernel = {.func = from->func, .kern = from->kern, .kernelParams = from->kernelParams};
+    kernel.gridDimX = from->gridDimX, kernel.gridDimY = from->gridDimY, kernel.gridDimZ = from->gridDimZ;
+    kernel.blockDimX = from->blockDimX, kernel.blockDimY = from->blockDimY, kernel.blockDimZ = from->blockDimZ;
+    kernel.extra = from->extra;
+    return cuGraphAddKernelNode_v2(out, graph, after, count, &kernel);
+}
+
+static CUresult add_allocation(CUgraphNode *out, CUgraph graph, const CUgraphNode *after, size_t count,
+                               CUDA_MEM_ALLOC_NODE_PARAMS_v2 *wanted) {
+    CUDA_MEM_ALLOC_NODE_PARAMS allocation = {.poolProps = wanted->poolProps, .bytesize = wanted->bytesize};
+    CUresult result = cuGraphAddMemAllocNode(out, graph, after, count, &allocation);
+    wanted->dptr = allocation.dptr;
+    return result;
+}
+
+/* One call for every kind of node; the kinds that programs of tests use. */
+CUresult cuGraphAddNode_v2(CUgraphNode *out, CUgraph graph, const CUgraphNode *after, const CUgraphEdgeData *edges,
+                           size_t count, CUgraphNodeParams *wanted) {
+    SIMGPU_ENTER();
+    (void)edges;
+    SIMGPU_NEED(out && graph && wanted, CUDA_ERROR_INVALID_VALUE);
+    switch ((int)wanted->type) {
+    case CU_GRAPH_NODE_TYPE_EMPTY: return cuGraphAddEmptyNode(out, graph, after, count);
+    case CU_GRAPH_NODE_TYPE_KERNEL: return add_kernel(out, graph, after, count, &wanted->kernel);
+    case CU_GRAPH_NODE_TYPE_MEM_ALLOC: return add_allocation(out, graph, after, count, &wanted->alloc);
+    case CU_GRAPH_NODE_TYPE_MEM_FREE: return cuGraphAddMemFreeNode(out, graph, after, count, wanted->free.dptr);
+    default: return CUDA_ERROR_NOT_SUPPORTED;
+    }
+}
+
+CUresult cuGraphAddNode(CUgraphNode *out, CUgraph graph, const CUgraphNode *after, size_t count, CUgraphNodeParams *wanted) {
+    return cuGraphAddNode_v2(out, graph, after, NULL, count, wanted);
+}
+
+CUresult cuGraphAddNode_v3(CUgraphNode *out, CUgraph graph, const CUgraphNode *after, const CUgraphEdgeData *edges,
+                           size_t count, CUgraphNodeParams *wanted) {
+    return cuGraphAddNode_v2(out, graph, after, edges, count, wanted);
 }
 
 CUresult cuGraphKernelNodeSetParams_v2(CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS *parameters) {

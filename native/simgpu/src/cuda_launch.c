@@ -71,6 +71,8 @@ CUresult simgpu_run_launch(const struct simgpu_launch *launch, CUstream stream) 
         simgpu_occupy(card, 0, 0);
         return CUDA_SUCCESS;
     }
+    SIMGPU_NEED(simgpu_load_lazily(launch->function, card), CUDA_ERROR_OUT_OF_MEMORY);
+    simgpu_settle_managed();
     uint64_t duration = 0;
     if (launch->function->kind == SIMGPU_KERNEL_SPIN)
         duration = number(launch, 0);

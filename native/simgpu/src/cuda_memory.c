@@ -37,7 +37,8 @@ CUresult cuMemAllocPitch_v2(CUdeviceptr *address, size_t *pitch, size_t width, s
 CUresult cuMemAllocManaged(CUdeviceptr *address, size_t bytes, unsigned int flags) {
     SIMGPU_ENTER();
     SIMGPU_NEED(flags == CU_MEM_ATTACH_GLOBAL || flags == CU_MEM_ATTACH_HOST, CUDA_ERROR_INVALID_VALUE);
-    return allocate(address, bytes, SIMGPU_MANAGED, flags);
+    SIMGPU_NEED(address && bytes, CUDA_ERROR_INVALID_VALUE);
+    return simgpu_new_managed(address, bytes, flags);
 }
 
 static CUresult release(CUdeviceptr address, enum simgpu_memory_kind first, enum simgpu_memory_kind last) {
@@ -137,19 +138,6 @@ CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdeviceptr ad
     if (size)
         *size = block->size;
     return CUDA_SUCCESS;
-}
-
-CUresult cuMemAdvise_v2(CUdeviceptr address, size_t bytes, CUmem_advise advice, CUmemLocation location) {
-    SIMGPU_ENTER();
-    (void)bytes, (void)advice, (void)location; /* a hint */
-    return simgpu_find_block(address) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
-}
-
-CUresult cuMemPrefetchAsync_v2(CUdeviceptr address, size_t bytes, CUmemLocation location, unsigned int flags,
-                               CUstream stream) {
-    SIMGPU_ENTER();
-    (void)bytes, (void)location, (void)flags, (void)stream;
-    return simgpu_find_block(address) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 static CUresult attribute_of(const struct simgpu_block *block, CUpointer_attribute attribute, uint64_t address,

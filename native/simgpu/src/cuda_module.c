@@ -44,6 +44,21 @@ CUresult cuModuleLoadFatBinary(CUmodule *out, const void *image) {
     return cuModuleLoadData(out, image);
 }
 
+/* Code that is put on the card when it is first needed: at the first launch of any function of the image. */
+bool simgpu_load_lazily(CUfunction function, int card) {
+    CUmodule module = function->module;
+    if (__builtin_expect(module->launched, 1))
+        return true;
+    pthread_mutex_lock(&module_lock);
+    uint64_t bytes = module->launched ? 0 : simgpu->cards[card].facts.lazy_bytes;
+    bool fits = !bytes || simgpu_charge(card, bytes);
+    if (fits && bytes)
+        module->card = card, module->charged_lazily = bytes;
+    module->launched = fits;
+    pthread_mutex_unlock(&module_lock);
+    return fits;
+}
+
 static CUresult read_file(const char *path, char **out) {
     FILE *file = path ? fopen(path, "rb") : NULL;
     SIMGPU_NEED(file, CUDA_ERROR_FILE_NOT_FOUND);
@@ -70,6 +85,8 @@ CUresult cuModuleUnload(CUmodule module) {
     SIMGPU_NEED(module, CUDA_ERROR_INVALID_HANDLE);
     if (module->charged && module->context->alive)
         simgpu_discharge(module->card, module->charged);
+    if (module->charged_lazily)
+        simgpu_discharge(module->card, module->charged_lazily);
     while (module->functions) {
         CUfunction function = module->functions;
         module->functions = function->next;

@@ -39,9 +39,15 @@ static uint64_t rounded(uint64_t bytes) {
     return (bytes + SIMGPU_ROUND - 1) & ~(SIMGPU_ROUND - 1);
 }
 
+/* A pool takes memory from the card in chunks. */
+static uint64_t in_chunks(CUmemoryPool pool, uint64_t bytes) {
+    uint64_t chunk = simgpu->cards[pool->card].facts.pool_chunk;
+    return chunk ? (bytes + chunk - 1) / chunk * chunk : bytes;
+}
+
 /* Gives back what is reserved beyond `keep` and not in use. */
 static void trim(CUmemoryPool pool, uint64_t keep) {
-    uint64_t floor = keep > pool->used ? keep : pool->used;
+    uint64_t floor = in_chunks(pool, keep > pool->used ? keep : pool->used);
     if (pool->reserved <= floor)
         return;
     simgpu_discharge(pool->card, pool->reserved - floor);
@@ -49,7 +55,7 @@ static void trim(CUmemoryPool pool, uint64_t keep) {
 }
 
 static CUresult reserve(CUmemoryPool pool, uint64_t bytes) {
-    uint64_t idle = pool->reserved - pool->used, more = bytes > idle ? bytes - idle : 0;
+    uint64_t idle = pool->reserved - pool->used, more = in_chunks(pool, bytes > idle ? bytes - idle : 0);
     if (more && !simgpu_charge(pool->card, more))
         return CUDA_ERROR_OUT_OF_MEMORY;
     pool->reserved += more;

@@ -31,7 +31,7 @@ static struct {
 } ranges[MAX_RANGES];
 static pthread_mutex_t vmm_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void put(struct physical *memory) {
+void simgpu_put_physical(struct physical *memory) {
     pthread_mutex_lock(&vmm_lock);
     bool last = --memory->references == 0;
     pthread_mutex_unlock(&vmm_lock);
@@ -43,7 +43,7 @@ static void put(struct physical *memory) {
     free(memory);
 }
 
-static void hold(struct physical *memory) {
+void simgpu_hold_physical(struct physical *memory) {
     pthread_mutex_lock(&vmm_lock);
     memory->references++;
     pthread_mutex_unlock(&vmm_lock);
@@ -94,7 +94,8 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *out, size_t size, const CUmem
 CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
     SIMGPU_ENTER();
     SIMGPU_NEED(handle, CUDA_ERROR_INVALID_VALUE);
-    put((struct physical *)handle);
+    if (!simgpu_release_multicast(handle))
+        simgpu_put_physical((struct physical *)handle);
     return CUDA_SUCCESS;
 }
 
@@ -159,7 +160,7 @@ CUresult cuMemMap(CUdeviceptr address, size_t size, size_t offset, CUmemGenericA
         free(block);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    hold(memory);
+    simgpu_hold_physical(memory);
     block->base = address, block->size = size, block->kind = SIMGPU_MAPPED;
     block->card = memory->card, block->owner = memory;
     simgpu_adopt_block(block);
@@ -169,7 +170,7 @@ CUresult cuMemMap(CUdeviceptr address, size_t size, size_t offset, CUmemGenericA
 static void unmap(struct simgpu_block *block) {
     int mode = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
     mmap((void *)block->base, block->size, PROT_NONE, mode, -1, 0);
-    put(block->owner);
+    simgpu_put_physical(block->owner);
     free(block);
 }
 
@@ -219,7 +220,7 @@ CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle, void 
     SIMGPU_ENTER();
     struct simgpu_block *block = simgpu_find_block((uint64_t)address);
     SIMGPU_NEED(handle && block && block->kind == SIMGPU_MAPPED, CUDA_ERROR_INVALID_VALUE);
-    hold(block->owner);
+    simgpu_hold_physical(block->owner);
     *handle = (CUmemGenericAllocationHandle)block->owner;
     return CUDA_SUCCESS;
 }

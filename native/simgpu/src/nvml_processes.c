@@ -14,14 +14,28 @@ struct tenant {
     uint64_t bytes;
 };
 
+/*
+ * A container has a PID namespace of its own, and the driver reports process ids of the host: numbers that
+ * mean nothing, or another process, to who asks. `foreign_pids` makes such numbers for every process.
+ */
+static unsigned reported_pid(int number, pid_t seen_by_caller) {
+    if (!simgpu->foreign_pids)
+        return (unsigned)seen_by_caller;
+    return 0x200000u + (unsigned)(simgpu->slots[number].generation & 0xfff) * SIMGPU_MAX_SLOTS + (unsigned)number;
+}
+
 static unsigned tenants_of(int card, struct tenant tenants[SIMGPU_MAX_SLOTS]) {
     unsigned count = 0;
     for (int number = 0; number < SIMGPU_MAX_SLOTS; number++) {
         struct simgpu_slot *slot = &simgpu->slots[number];
         pid_t pid = 0;
-        if (!slot->taken || !slot->accounts[card].contexts || !simgpu_slot_lives(number, &pid) || pid == 0)
+        if (!slot->taken || !slot->accounts[card].contexts || (!simgpu_slot_lives(number, &pid) && !simgpu_lingers(number)))
             continue;
-        tenants[count++] = (struct tenant){number, (unsigned)pid, slot->accounts[card].bytes};
+        if (slot->ended)
+            pid = (pid_t)slot->pid;
+        unsigned reported = reported_pid(number, pid);
+        if (reported)
+            tenants[count++] = (struct tenant){number, reported, slot->accounts[card].bytes};
     }
     return count;
 }
@@ -162,5 +176,41 @@ nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device, nvmlProc
         entry->smUtil = share_since(tenants[at].slot, device->card, list->lastSeenTimeStamp, wall);
         entry->memUtil = entry->smUtil / 2;
     }
+    return NVML_SUCCESS;
+}
+
+/* Accounting is always on, and keeps only those who are on the card now. */
+nvmlReturn_t nvmlDeviceGetAccountingPids(nvmlDevice_t device, unsigned int *count, unsigned int *pids) {
+    SIMGPU_ENTER_DEVICE(device);
+    SIMGPU_NEED(count, NVML_ERROR_INVALID_ARGUMENT);
+    struct tenant tenants[SIMGPU_MAX_SLOTS];
+    unsigned found = tenants_of(device->card, tenants);
+    nvmlReturn_t result = room_for(found, count, pids);
+    for (unsigned at = 0; at < found && result == NVML_SUCCESS; at++)
+        pids[at] = tenants[at].pid;
+    return result;
+}
+
+nvmlReturn_t nvmlDeviceGetAccountingStats(nvmlDevice_t device, unsigned int pid, nvmlAccountingStats_t *stats) {
+    SIMGPU_ENTER_DEVICE(device);
+    SIMGPU_NEED(stats, NVML_ERROR_INVALID_ARGUMENT);
+    struct tenant tenants[SIMGPU_MAX_SLOTS];
+    unsigned found = tenants_of(device->card, tenants);
+    for (unsigned at = 0; at < found; at++) {
+        if (tenants[at].pid != pid)
+            continue;
+        memset(stats, 0, sizeof *stats);
+        stats->maxMemoryUsage = simgpu->slots[tenants[at].slot].accounts[device->card].peak;
+        stats->gpuUtilization = share_since(tenants[at].slot, device->card, 0, wall_microseconds());
+        stats->isRunning = 1;
+        return NVML_SUCCESS;
+    }
+    return NVML_ERROR_NOT_FOUND;
+}
+
+nvmlReturn_t nvmlDeviceGetAccountingBufferSize(nvmlDevice_t device, unsigned int *size) {
+    SIMGPU_ENTER_DEVICE(device);
+    SIMGPU_NEED(size, NVML_ERROR_INVALID_ARGUMENT);
+    *size = SIMGPU_MAX_SLOTS;
     return NVML_SUCCESS;
 }

@@ -18,6 +18,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifndef F_OFD_SETLK
+#define F_OFD_SETLK 37
+#endif
+
 struct simgpu_state *simgpu;
 int simgpu_slot = SIMGPU_NO_SLOT;
 bool simgpu_counting_only;
@@ -27,6 +31,7 @@ static pthread_mutex_t attach_lock = PTHREAD_MUTEX_INITIALIZER;
 static void forget_slot_in_child(void) {
     simgpu_slot = SIMGPU_NO_SLOT;
     pthread_mutex_init(&attach_lock, NULL);
+    simgpu_forget_reaping();
 }
 
 static int map_state(void) {
@@ -79,18 +84,34 @@ bool simgpu_slot_lives(int slot, pid_t *pid) {
     struct flock lock = slot_lock(slot, F_WRLCK);
     if (fcntl(state_fd, F_GETLK, &lock) != 0 || lock.l_type == F_UNLCK)
         return false;
+    if (lock.l_pid == -1)
+        return false; /* no process holds it, but somebody who clears up after one */
     *pid = lock.l_pid > 0 ? lock.l_pid : 0;
     return true;
 }
 
-bool simgpu_lock_slot(int slot) {
+static bool own_slot(int slot) {
     struct flock lock = slot_lock(slot, F_WRLCK);
     return fcntl(state_fd, F_SETLK, &lock) == 0;
 }
 
-void simgpu_unlock_slot(int slot) {
+static void disown_slot(int slot) {
     struct flock lock = slot_lock(slot, F_UNLCK);
     fcntl(state_fd, F_SETLK, &lock);
+}
+
+/*
+ * Clearing up takes a lock of the open file description: the two libraries of one process, and its threads,
+ * exclude each other by it, where a lock of the process would let both in.
+ */
+bool simgpu_lock_slot(int slot) {
+    struct flock lock = slot_lock(slot, F_WRLCK);
+    return fcntl(state_fd, F_OFD_SETLK, &lock) == 0;
+}
+
+void simgpu_unlock_slot(int slot) {
+    struct flock lock = slot_lock(slot, F_UNLCK);
+    fcntl(state_fd, F_OFD_SETLK, &lock);
 }
 
 static void clear_accounts(struct simgpu_slot *slot) {
@@ -104,16 +125,17 @@ static void clear_accounts(struct simgpu_slot *slot) {
 static int claim_free_slot(void) {
     for (int number = 0; number < SIMGPU_MAX_SLOTS; number++) {
         struct simgpu_slot *slot = &simgpu->slots[number];
-        if (slot->taken || !simgpu_lock_slot(number))
+        if (slot->taken || !own_slot(number))
             continue;
         if (slot->taken) { /* another process came first and has died since: the reaper's business */
-            simgpu_unlock_slot(number);
+            disown_slot(number);
             continue;
         }
         clear_accounts(slot);
         slot->pid = (uint64_t)getpid();
         slot->identity = own_identity();
         slot->started = simgpu_now();
+        slot->ended = 0;
         slot->generation++;
         slot->taken = 1;
         simgpu_slot = number;

@@ -33,19 +33,25 @@ def main(arguments: list[str]) -> int:
     options = _options(arguments)
     compiler = shlex.split(os.environ.get("CC", "")) or [sys.executable, "-m", "ziglang", "cc"]
     try:
-        sources = [_source(name, compiler, options.include) for name in ("cuda.toml", "nvml.toml")]
-        files = _files(sources)
+        problems = _problems(compiler, options)
     except TableError as error:
-        print(error, file=sys.stderr)
-        return 1
-    problems = [line for source in sources for line in disagreements(source.table, list(source.releases))]
-    if options.check:
-        problems += [f"{path.relative_to(REPOSITORY)} is stale: run {SHIM.name}/gen" for path in _stale(files)]
-    elif not problems:
-        _write(files)
+        problems = [str(error)]
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
+
+
+def _problems(compiler: list[str], options: argparse.Namespace) -> list[str]:
+    """Writes or checks; what is wrong. A table that parts from the headers is rendered no further."""
+    sources = [_source(name, compiler, options.include) for name in ("cuda.toml", "nvml.toml")]
+    parted = [line for source in sources for line in disagreements(source.table, list(source.releases))]
+    if parted:
+        return parted
+    files = _files(sources)
+    if options.check:
+        return [f"{path.relative_to(REPOSITORY)} is stale: run {SHIM.name}/gen" for path in _stale(files)]
+    _write(files)
+    return []
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:

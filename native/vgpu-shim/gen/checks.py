@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from headers import Headers, family
+from headers import Headers, Prototype, family
 from table import Table
 
 
@@ -52,9 +52,21 @@ def _mixed(table: Table, releases: list[Headers]) -> list[str]:
 
 def _unlisted(table: Table, releases: list[Headers]) -> list[str]:
     known = set(_named(table))
-    exported = {name for release in releases for name in release.functions}
-    missing = sorted(name for name in exported - known if re.search(table.watch, name))
-    return [f"{table.path.name}: {name} may allocate or launch, by its name, and has no row" for name in missing]
+    exported = {name: release.functions[name] for release in releases for name in release.functions}
+    reasons = {name: _reason(table, prototype) for name, prototype in sorted(exported.items()) if name not in known}
+    return [
+        f"{table.path.name}: {name} may allocate or launch, by {reason}, and has no row"
+        for name, reason in reasons.items()
+        if reason
+    ]
+
+
+def _reason(table: Table, prototype: Prototype) -> str:
+    """What makes a function one that needs a row; empty when nothing does."""
+    if re.search(table.watch, prototype.name):
+        return "its name"
+    watched = [p.name for p in prototype.parameters if re.search(table.watch_parameters, p.declaration)]
+    return f"its parameter {watched[0]}" if watched else ""
 
 
 def _versions(table: Table, releases: list[Headers]) -> list[str]:

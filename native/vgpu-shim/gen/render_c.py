@@ -75,6 +75,8 @@ def _entry_points(sources: list[Source]) -> str:
     lines = [f"/* {_NOTICE} */", '#include "../vgpu.h"', ""]
     for source in sources:
         for prototype, row in source.functions(interposed=True):
+            if row.own_entry:
+                continue
             names = ", ".join([f"VGPU_{prototype.name}", *(p.name for p in prototype.parameters)])
             lines.append(f"VGPU_EXPORT {prototype.returns} {prototype.name}({_declared(prototype)}) {{")
             lines += [f"    return {row.body}({names});", "}", ""]

@@ -22,6 +22,7 @@ class Row:
     kind: str
     body: str
     why: str
+    own_entry: bool = False
 
     @property
     def interposed(self) -> bool:
@@ -30,12 +31,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one vendor library."""
+    """The rows of one vendor library, and the patterns by which a function is known to need one."""
 
     path: Path
     library: str
     headers: tuple[str, ...]
     watch: str
+    watch_parameters: str
     layouts: tuple[str, ...]
     constants: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -55,15 +57,24 @@ def read_table(path: Path) -> Table:
     twice = sorted({symbol for symbol in listed if listed.count(symbol) > 1})
     if twice:
         raise TableError(f"{path.name}: in more than one row: {', '.join(twice)}")
-    lists = {key: tuple(document[key]) for key in ("headers", "layouts", "constants")}
-    return Table(path=path, library=document["library"], watch=document["watch"], rows=rows, **lists)
+    return Table(
+        path=path,
+        library=document["library"],
+        headers=tuple(document["headers"]),
+        watch=document["watch"],
+        watch_parameters=document["watch_parameters"],
+        layouts=tuple(document["layouts"]),
+        constants=tuple(document["constants"]),
+        rows=rows,
+    )
 
 
 def _row(path: Path, entry: dict[str, object]) -> Row:
     symbols = entry["symbols"]
     if not isinstance(symbols, list) or not symbols:
         raise TableError(f"{path.name}: a row without symbols: {entry}")
-    row = Row(tuple(symbols), str(entry["class"]), str(entry.get("body", "")), str(entry.get("why", "")))
+    words = [str(entry.get(key, "")) for key in ("class", "body", "why")]
+    row = Row(tuple(symbols), *words, own_entry=bool(entry.get("own_entry", False)))
     if row.kind not in INTERPOSED + NOT_INTERPOSED:
         raise TableError(f"{path.name}: {symbols[0]}: unknown class {row.kind!r}")
     if not row.why:

@@ -140,7 +140,10 @@ struct vgpu_usage_slot {
      */
     uint32_t operations;
 
-    uint8_t reserved[VGPU_USAGE_SLOT_SIZE - 124];
+    uint32_t nvml_pid;      /* by which NVML knows the process: the host's id, in a container; 0: not known */
+    uint32_t pid_namespace; /* inode number of the namespace that `pid` is of; 0: not known */
+
+    uint8_t reserved[VGPU_USAGE_SLOT_SIZE - 132];
 };
 
 /* The accounting of one share, made in full size and zeroed (but for its head) by the node plugin. */
@@ -173,7 +176,10 @@ struct vgpu_usage {
     uint32_t recount_owner; /* atomic; slot number + 1 of the process that counts; 0: nobody */
     uint32_t recount_stale; /* atomic; 1: dead slots were cleared and charged_bytes still holds their charges */
 
-    uint8_t reserved[VGPU_USAGE_HEADER_SIZE - 176];
+    /* atomic; what one context of this share took at most: reserved before the next is made; 0: none was made yet */
+    uint64_t largest_context_bytes;
+
+    uint8_t reserved[VGPU_USAGE_HEADER_SIZE - 184];
 
     struct vgpu_usage_slot slots[VGPU_USAGE_SLOTS];
 };
@@ -190,8 +196,8 @@ struct vgpu_usage {
 VGPU_ABI_ASSERT(sizeof(struct vgpu_limits) == VGPU_LIMITS_SIZE, "limits is one page");
 VGPU_ABI_ASSERT(offsetof(struct vgpu_limits, reserved) == 304, "limits: published fields do not move");
 VGPU_ABI_ASSERT(sizeof(struct vgpu_usage_slot) == VGPU_USAGE_SLOT_SIZE, "a slot is 256 bytes");
-VGPU_ABI_ASSERT(offsetof(struct vgpu_usage_slot, reserved) == 124, "slot: published fields do not move");
-VGPU_ABI_ASSERT(offsetof(struct vgpu_usage, reserved) == 176, "usage: published fields do not move");
+VGPU_ABI_ASSERT(offsetof(struct vgpu_usage_slot, reserved) == 132, "slot: published fields do not move");
+VGPU_ABI_ASSERT(offsetof(struct vgpu_usage, reserved) == 184, "usage: published fields do not move");
 VGPU_ABI_ASSERT(offsetof(struct vgpu_usage, slots) == VGPU_USAGE_HEADER_SIZE, "slots follow the header");
 VGPU_ABI_ASSERT(sizeof(struct vgpu_usage) == VGPU_USAGE_SIZE, "usage is 256 KiB");
 

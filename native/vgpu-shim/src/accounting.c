@@ -8,7 +8,7 @@
 
 #include <time.h>
 
-#define RECOUNT_PATIENCE_NS 1000000000u
+#define RECOUNT_PATIENCE_NS 300000000u
 #define RECOUNT_NAP_NS 50000
 
 static uint64_t *kind_bytes(struct vgpu_usage_slot *slot, enum vgpu_kind kind) {
@@ -20,25 +20,42 @@ static uint64_t *kind_bytes(struct vgpu_usage_slot *slot, enum vgpu_kind kind) {
     }
 }
 
-static void wait_for_recount(struct vgpu_region *region) {
-    uint64_t since = vgpu_now_ns();
+bool vgpu_change_begin(const struct vgpu_region *region) {
+    __atomic_fetch_add(&region->slot->operations, 1, __ATOMIC_SEQ_CST);
+    if (VGPU_LIKELY(!__atomic_load_n(&region->usage->recount_owner, __ATOMIC_SEQ_CST))) return true;
+    vgpu_change_end(region);
+    return false;
+}
+
+void vgpu_change_end(const struct vgpu_region *region) {
+    __atomic_fetch_sub(&region->slot->operations, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Takes the recount away from a process that is stopped (a frozen container): it will find that it has lost it. */
+static void depose(struct vgpu_usage *usage, uint32_t owner) {
+    if (ACQUIRE_LOAD(&usage->recount_owner) != owner) return;
+    RELEASE_STORE(&usage->recount_stale, 1);
+    __atomic_compare_exchange_n(&usage->recount_owner, &owner, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
+/* Nobody counts under this number: who counts has a slot, and a dead one's is given up before the slot is. */
+static bool is_nobodys(const struct vgpu_usage *usage, uint32_t owner) {
+    return owner > VGPU_USAGE_SLOTS || ACQUIRE_LOAD(&usage->slots[owner - 1].state) == VGPU_SLOT_FREE;
+}
+
+static void begin(struct vgpu_region *region) {
     struct timespec nap = {0, RECOUNT_NAP_NS};
-    while (ACQUIRE_LOAD(&region->usage->recount_owner)) {
+    uint64_t since = 0;
+    while (VGPU_UNLIKELY(!vgpu_change_begin(region))) {
+        uint32_t owner = ACQUIRE_LOAD(&region->usage->recount_owner);
+        if (!owner) continue;
+        if (!since) since = vgpu_now_ns();
         clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, 0);
         vgpu_region_repair(region); /* takes over from a recounter that died */
-        if (vgpu_now_ns() - since > RECOUNT_PATIENCE_NS) return; /* stopped: it will find its total changed */
+        bool too_long = vgpu_now_ns() - since > RECOUNT_PATIENCE_NS;
+        if (too_long || is_nobodys(region->usage, owner)) depose(region->usage, owner);
     }
 }
-
-static void begin(struct vgpu_region *region, struct vgpu_usage_slot *slot) {
-    __atomic_fetch_add(&slot->operations, 1, __ATOMIC_SEQ_CST);
-    if (VGPU_LIKELY(!__atomic_load_n(&region->usage->recount_owner, __ATOMIC_SEQ_CST))) return;
-    __atomic_fetch_sub(&slot->operations, 1, __ATOMIC_SEQ_CST);
-    wait_for_recount(region);
-    __atomic_fetch_add(&slot->operations, 1, __ATOMIC_SEQ_CST);
-}
-
-static void end(struct vgpu_usage_slot *slot) { __atomic_fetch_sub(&slot->operations, 1, __ATOMIC_RELEASE); }
 
 static uint64_t take_below(uint64_t *total, uint64_t limit, uint64_t wanted, bool partly, uint64_t *after) {
     uint64_t seen = RELAXED_LOAD(total), taken;
@@ -60,23 +77,23 @@ uint64_t vgpu_region_take(struct vgpu_region *region, uint64_t wanted, bool part
     struct vgpu_usage_slot *slot = vgpu_region_slot(region);
     uint64_t after;
     if (!slot) return 0;
-    begin(region, slot);
+    begin(region);
     uint64_t taken = take_below(&region->usage->charged_bytes, vgpu_region_memory_limit(region), wanted, partly, &after);
     if (taken) {
         __atomic_fetch_add(&slot->charged_bytes, taken, __ATOMIC_RELAXED);
         __atomic_fetch_add(kind_bytes(slot, kind), taken, __ATOMIC_RELAXED);
     }
-    end(slot);
+    vgpu_change_end(region);
     if (taken) note_peak(region->usage, after);
     return taken;
 }
 
 void vgpu_region_give(struct vgpu_region *region, uint64_t bytes, enum vgpu_kind kind) {
     struct vgpu_usage_slot *slot = ACQUIRE_LOAD(&region->slot);
-    if (!slot || !bytes) return;
-    begin(region, slot);
+    if (!slot || !bytes || !vgpu_same_process()) return;
+    begin(region);
     __atomic_fetch_sub(&region->usage->charged_bytes, bytes, __ATOMIC_SEQ_CST);
     __atomic_fetch_sub(&slot->charged_bytes, bytes, __ATOMIC_RELAXED);
     __atomic_fetch_sub(kind_bytes(slot, kind), bytes, __ATOMIC_RELAXED);
-    end(slot);
+    vgpu_change_end(region);
 }

@@ -7,7 +7,21 @@
 /* Locks or unlocks the lock byte of a slot by an open file description; false: somebody else holds it. */
 bool vgpu_slot_lock(int file, unsigned number, bool lock);
 
+/* Opens the usage file anew; -1 if its path is gone or has come to mean another file. */
+int vgpu_usage_open(const struct vgpu_region *region);
+
+/* True if the descriptor is still the usage file: a program may close what it did not open, and reuse the number. */
+bool vgpu_usage_is(const struct vgpu_region *region, int file);
+
 /* Repairs with region->lock held; true if some slot was given back. */
 bool vgpu_repair_locked(struct vgpu_region *region);
+
+/* Marks in this process's slot that a change of the total is under way; false, and no mark, while somebody counts. */
+bool vgpu_change_begin(const struct vgpu_region *region);
+void vgpu_change_end(const struct vgpu_region *region);
+
+/* Zero in a page that the kernel wipes in every copy of this process. */
+extern uint32_t *vgpu_process_mark;
+static inline bool vgpu_same_process(void) { return RELAXED_LOAD(vgpu_process_mark) != 0; }
 
 #endif

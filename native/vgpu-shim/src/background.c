@@ -10,21 +10,29 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "attachments.h"
 #include "compute.h"
+#include "watch.h"
 #include "dynamic_linker.h"
+#include "graphs.h"
 #include "growth.h"
+#include "identity.h"
+#include "lingering.h"
+#include "overhead.h"
 #include "pools.h"
+#include "swap.h"
 
-#define PERIOD_NS 100000000
-#define REPAIR_EVERY 4
+#define PERIOD_NS 50000000
+#define REPAIR_EVERY 8
 
 /* What pthread_atfork calls; it is in libpthread before glibc 2.34, and absent from musl. */
 extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *object)
     __attribute__((weak));
 
-static uint32_t started;
+static uint32_t started, runs;
 
-static void after_fork_in_child(void) {
+void vgpu_forget_parent(void) {
+    vgpu_process_begin();
     unsigned count;
     struct vgpu_device *devices = vgpu_all_devices(&count);
     for (unsigned i = 0; i < count; i++) {
@@ -39,16 +47,26 @@ static void after_fork_in_child(void) {
     vgpu_ledger_forget(&vgpu_modules);
     vgpu_pools_forget();
     vgpu_physical_forget();
+    vgpu_attachments_forget();
+    vgpu_graphs_forget();
+    vgpu_overhead_forget();
+    vgpu_swap_forget();
+    vgpu_identity_forget();
+    vgpu_lingering_forget();
     vgpu_cards_forget();
     vgpu_compute_forget();
     started = 0;
+    runs = 0;
 }
+
+bool vgpu_background_runs(void) { return RELAXED_LOAD(&runs); }
 
 void vgpu_background_prepare(void) {
     int (*register_atfork)(void (*)(void), void (*)(void), void (*)(void)) = 0;
-    if (__register_atfork) __register_atfork(0, 0, after_fork_in_child, 0);
+    if (__register_atfork) __register_atfork(0, 0, vgpu_forget_parent, 0);
     else register_atfork = (int (*)(void (*)(void), void (*)(void), void (*)(void)))vgpu_dl()->sym(RTLD_DEFAULT, "pthread_atfork");
-    if (register_atfork) register_atfork(0, 0, after_fork_in_child);
+    if (register_atfork) register_atfork(0, 0, vgpu_forget_parent);
+    vgpu_lingering_prepare();
 }
 
 static void *run(void *nothing) {
@@ -58,9 +76,10 @@ static void *run(void *nothing) {
     for (unsigned turn = 0;; turn++) {
         clock_nanosleep(CLOCK_MONOTONIC, 0, &period, 0);
         for (unsigned i = 0; i < count; i++) {
-            vgpu_compute_observe(&devices[i]);
-            for (unsigned n = 0; turn % REPAIR_EVERY == 0 && n < devices[i].share_count; n++)
-                vgpu_region_repair(&devices[i].shares[n]);
+            vgpu_watch(&devices[i]);
+            if (turn % REPAIR_EVERY) continue;
+            vgpu_overhead_measure(&devices[i]);
+            vgpu_lingering_repair(&devices[i]);
         }
     }
     return nothing;
@@ -79,6 +98,9 @@ void vgpu_background_start(void) {
     int (*detach)(pthread_t) = (int (*)(pthread_t))vgpu_dl()->sym(RTLD_DEFAULT, "pthread_detach");
     if (!create || !detach) return;
     set_signals(~0ull, &old);
-    if (create(&thread, 0, run, 0) == 0) detach(thread);
+    if (create(&thread, 0, run, 0) == 0) {
+        detach(thread);
+        RELEASE_STORE(&runs, 1);
+    }
     set_signals(old, 0);
 }

@@ -2,8 +2,10 @@
  *
  * It may be overdrawn by one launch, so that a kernel longer than any budget runs at all, and then waits for
  * as long as its share takes to pay for it. What is not used is kept for WINDOW_NS only: no long run after a
- * long rest. */
+ * long rest, but a thread that wakes late loses nothing. */
 #include "budget.h"
+
+#include "watch.h"
 
 #define WINDOW_NS 20000000ll
 #define FILL_STEP_NS 20000u
@@ -19,9 +21,25 @@ uint32_t vgpu_budget_limit(const struct vgpu_device *device) {
     return sum >= 100 ? 0 : sum;
 }
 
+static bool bursts(const struct vgpu_region *region) {
+    return RELAXED_LOAD(&region->limits->compute_policy) == VGPU_COMPUTE_BURST;
+}
+
+bool vgpu_budget_may_burst(const struct vgpu_device *device) {
+    for (unsigned i = 0; i < device->share_count; i++)
+        if (bursts(&device->shares[i])) return true;
+    return false;
+}
+
+bool vgpu_budget_has_priority(const struct vgpu_device *device) {
+    for (unsigned i = 0; i < device->share_count; i++)
+        if (bursts(&device->shares[i]) && RELAXED_LOAD(&device->shares[i].limits->priority) == VGPU_PRIORITY_HIGH) return true;
+    return false;
+}
+
 bool vgpu_budget_is_paused(const struct vgpu_device *device) {
     for (unsigned i = 0; i < device->share_count; i++)
-        if (RELAXED_LOAD(&device->shares[i].limits->gate) == VGPU_GATE_PAUSED) return true;
+        if (vgpu_region_is_paused(&device->shares[i])) return true;
     return false;
 }
 
@@ -37,36 +55,43 @@ static void fill(struct vgpu_region *region, uint32_t cores) {
     if (budget > most) __atomic_fetch_sub(&usage->budget_ns, budget - most, __ATOMIC_ACQ_REL);
 }
 
-static struct vgpu_region *richest(struct vgpu_device *device) {
-    struct vgpu_region *best = &device->shares[0];
+/* What idle time adds goes to the first share that may have it. */
+static uint32_t beyond_limit(const struct vgpu_device *device) {
+    uint32_t ceiling = vgpu_watch_ceiling(device), limit = vgpu_budget_limit(device);
+    return ceiling > limit ? ceiling - limit : 0;
+}
+
+static struct vgpu_region *richest(struct vgpu_device *device, uint32_t *rate) {
+    struct vgpu_region *best = 0;
+    uint32_t extra = beyond_limit(device);
     for (unsigned i = 0; i < device->share_count; i++) {
         struct vgpu_region *region = &device->shares[i];
         uint32_t cores = vgpu_region_cores_limit(region);
+        if (extra && bursts(region)) {
+            cores += extra;
+            extra = 0;
+        }
         if (cores) fill(region, cores);
-        if (RELAXED_LOAD(&region->usage->budget_ns) > RELAXED_LOAD(&best->usage->budget_ns)) best = region;
+        if (best && RELAXED_LOAD(&region->usage->budget_ns) <= RELAXED_LOAD(&best->usage->budget_ns)) continue;
+        best = region;
+        *rate = cores;
     }
     return best;
 }
 
 bool vgpu_budget_take(struct vgpu_device *device, int64_t wanted, uint64_t *wait_ns) {
-    struct vgpu_region *region = richest(device);
+    uint32_t rate = 0;
+    struct vgpu_region *region = richest(device, &rate);
     int64_t budget = RELAXED_LOAD(&region->usage->budget_ns);
     while (budget > 0)
         if (__atomic_compare_exchange_n(&region->usage->budget_ns, &budget, budget - wanted, 0, __ATOMIC_ACQ_REL,
                                         __ATOMIC_RELAXED))
             return true;
-    uint32_t cores = vgpu_region_cores_limit(region);
-    *wait_ns = cores ? (uint64_t)(1 - budget) * 100 / cores : 0;
+    *wait_ns = rate ? (uint64_t)(1 - budget) * 100 / rate : 0;
     return false;
 }
 
 void vgpu_budget_charge(struct vgpu_device *device, int64_t ns) {
-    if (device->share_count && ns) __atomic_fetch_sub(&richest(device)->usage->budget_ns, ns, __ATOMIC_ACQ_REL);
-}
-
-void vgpu_budget_forgive(struct vgpu_device *device) {
-    for (unsigned i = 0; i < device->share_count; i++) {
-        int64_t *budget = &device->shares[i].usage->budget_ns, seen = RELAXED_LOAD(budget);
-        if (seen < 0) __atomic_compare_exchange_n(budget, &seen, 0, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-    }
+    uint32_t rate;
+    if (device->share_count && ns) __atomic_fetch_sub(&richest(device, &rate)->usage->budget_ns, ns, __ATOMIC_ACQ_REL);
 }

@@ -4,8 +4,13 @@
 
 #include "shares.h"
 
-/* Percent of the card for all shares of it together; 0: no cap (some share has none, or they sum up to all). */
+/* Percent of the card that all shares of it are limited to together; 0: no cap (some share has none, or they
+ * sum up to all). Idle time that a burst share may use is not in it. */
 uint32_t vgpu_budget_limit(const struct vgpu_device *device);
+
+/* True if a share of the card may use idle time; if one that may has the high priority. */
+bool vgpu_budget_may_burst(const struct vgpu_device *device);
+bool vgpu_budget_has_priority(const struct vgpu_device *device);
 
 /* True while a share of the card is paused. */
 bool vgpu_budget_is_paused(const struct vgpu_device *device);
@@ -15,8 +20,5 @@ bool vgpu_budget_take(struct vgpu_device *device, int64_t wanted, uint64_t *wait
 
 /* Takes or gives back without asking; the budget may become negative. */
 void vgpu_budget_charge(struct vgpu_device *device, int64_t ns);
-
-/* The card was idle otherwise: what was overdrawn is forgiven. */
-void vgpu_budget_forgive(struct vgpu_device *device);
 
 #endif

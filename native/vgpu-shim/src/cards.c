@@ -3,10 +3,10 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "identity.h"
 
 #define MAX_ORDINALS 64
-#define MAX_PROCESSES 256
 
 static struct vgpu_device no_card; /* stands for: asked, and the container has no share of it */
 static struct vgpu_device *by_ordinal[MAX_ORDINALS];
@@ -15,18 +15,26 @@ static struct {
     struct vgpu_device *device;
 } by_handle[MAX_ORDINALS];
 
-static void format_uuid(const CUuuid *uuid, char text[VGPU_UUID_SIZE]) {
+static void format_uuid(const CUuuid *uuid, const char *prefix, char text[VGPU_UUID_SIZE]) {
     const unsigned char *b = (const unsigned char *)uuid->bytes;
-    snprintf(text, VGPU_UUID_SIZE, "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
+    snprintf(text, VGPU_UUID_SIZE, "%s-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", prefix, b[0],
              b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+}
+
+/* The second form tells an instance of a partitioned card by its own UUID, the first by its card's. */
+static CUresult uuid_of(CUdevice ordinal, CUuuid *uuid) {
+    if (vgpu_is_available(VGPU_cuDeviceGetUuid_v2)) return REAL(cuDeviceGetUuid_v2)(uuid, ordinal);
+    return REAL(cuDeviceGetUuid)(uuid, ordinal);
 }
 
 static struct vgpu_device *look_up_ordinal(CUdevice ordinal) {
     char text[VGPU_UUID_SIZE];
     CUuuid uuid;
-    if (REAL(cuDeviceGetUuid)(&uuid, ordinal) != CUDA_SUCCESS) return 0;
-    format_uuid(&uuid, text);
+    if (uuid_of(ordinal, &uuid) != CUDA_SUCCESS) return 0;
+    format_uuid(&uuid, "GPU", text);
     struct vgpu_device *device = vgpu_device_by_uuid(text);
+    format_uuid(&uuid, "MIG", text);
+    if (!device) device = vgpu_device_by_uuid(text);
     RELEASE_STORE(&by_ordinal[ordinal], device ? device : &no_card);
     return device;
 }
@@ -80,20 +88,31 @@ static nvmlReturn_t with_nvml(const struct vgpu_device *device, nvmlReturn_t (*a
     return result == NVML_SUCCESS ? ask(handle, answer) : result;
 }
 
-static nvmlReturn_t ask_process_memory(nvmlDevice_t handle, void *answer) {
-    nvmlProcessInfo_t processes[MAX_PROCESSES];
-    unsigned count = MAX_PROCESSES;
-    nvmlReturn_t result = REAL(nvmlDeviceGetComputeRunningProcesses_v3)(handle, &count, processes);
-    for (unsigned i = 0; result == NVML_SUCCESS && i < count; i++)
-        if (processes[i].pid == (unsigned)getpid()) {
-            *(uint64_t *)answer = processes[i].usedGpuMemory;
-            return processes[i].usedGpuMemory == ~0ull ? NVML_ERROR_NOT_FOUND : NVML_SUCCESS;
-        }
-    return result == NVML_SUCCESS ? NVML_ERROR_NOT_FOUND : result;
+struct roster {
+    nvmlProcessInfo_t *processes;
+    unsigned *count;
+};
+
+static nvmlReturn_t ask_processes(nvmlDevice_t handle, void *answer) {
+    struct roster *roster = answer;
+    return REAL(nvmlDeviceGetComputeRunningProcesses_v3)(handle, roster->count, roster->processes);
+}
+
+bool vgpu_card_processes(const struct vgpu_device *device, nvmlProcessInfo_t *processes, unsigned *count) {
+    struct roster roster = {processes, count};
+    return with_nvml(device, ask_processes, &roster) == NVML_SUCCESS;
 }
 
 bool vgpu_card_process_memory(const struct vgpu_device *device, uint64_t *bytes) {
-    return with_nvml(device, ask_process_memory, bytes) == NVML_SUCCESS;
+    nvmlProcessInfo_t processes[VGPU_MOST_PROCESSES];
+    unsigned count = VGPU_MOST_PROCESSES, me = vgpu_nvml_pid();
+    if (!me || !vgpu_card_processes(device, processes, &count)) return false;
+    for (unsigned i = 0; i < count; i++)
+        if (processes[i].pid == me) {
+            *bytes = processes[i].usedGpuMemory;
+            return *bytes != ~0ull; /* NVML: not available */
+        }
+    return false;
 }
 
 static nvmlReturn_t ask_utilisation(nvmlDevice_t handle, void *answer) {
@@ -105,6 +124,23 @@ static nvmlReturn_t ask_utilisation(nvmlDevice_t handle, void *answer) {
 
 bool vgpu_card_utilisation(const struct vgpu_device *device, unsigned *percent) {
     return with_nvml(device, ask_utilisation, percent) == NVML_SUCCESS;
+}
+
+static nvmlReturn_t ask_process_utilisation(nvmlDevice_t handle, void *answer) {
+    nvmlProcessUtilizationSample_t samples[VGPU_MOST_PROCESSES];
+    unsigned count = VGPU_MOST_PROCESSES, me = vgpu_nvml_pid();
+    nvmlReturn_t result = REAL(nvmlDeviceGetProcessUtilization)(handle, samples, &count, 0);
+    unsigned long long newest = 0;
+    for (unsigned i = 0; result == NVML_SUCCESS && me && i < count && i < VGPU_MOST_PROCESSES; i++)
+        if (samples[i].pid == me && samples[i].timeStamp > newest) {
+            newest = samples[i].timeStamp;
+            *(unsigned *)answer = samples[i].smUtil;
+        }
+    return newest ? NVML_SUCCESS : NVML_ERROR_NOT_FOUND;
+}
+
+bool vgpu_card_process_utilisation(const struct vgpu_device *device, unsigned *percent) {
+    return with_nvml(device, ask_process_utilisation, percent) == NVML_SUCCESS;
 }
 
 static nvmlReturn_t ask_used(nvmlDevice_t handle, void *answer) {

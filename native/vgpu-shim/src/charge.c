@@ -5,6 +5,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "lingering.h"
+#include "reserves.h"
+#include "swap.h"
+
 #define SPLIT_ATTEMPTS 64
 
 uint64_t vgpu_charged_bytes(const struct vgpu_charge *charge) {
@@ -75,11 +79,11 @@ static bool take(struct vgpu_device *device, uint64_t bytes, enum vgpu_kind kind
 
 static bool take_or_repair(struct vgpu_device *device, uint64_t bytes, enum vgpu_kind kind, uint64_t *parts) {
     if (bytes == 0 || take(device, bytes, kind, parts)) return true;
-    for (unsigned i = 0; i < device->share_count; i++) vgpu_region_repair(&device->shares[i]);
+    vgpu_lingering_repair(device);
     return take(device, bytes, kind, parts);
 }
 
-static void note_refusal(struct vgpu_device *device, uint64_t bytes) {
+void vgpu_charge_refused(struct vgpu_device *device, uint64_t bytes) {
     struct vgpu_usage_slot *slot = device->share_count ? vgpu_region_slot(&device->shares[0]) : 0;
     if (slot) {
         __atomic_fetch_add(&slot->refused, 1, __ATOMIC_RELAXED);
@@ -92,7 +96,7 @@ static void note_refusal(struct vgpu_device *device, uint64_t bytes) {
 static void wait_at_gate(const struct vgpu_device *device) {
     struct timespec nap = {0, 10000000};
     for (unsigned i = 0; i < device->share_count; i++)
-        while (RELAXED_LOAD(&device->shares[i].limits->gate) == VGPU_GATE_PAUSED)
+        while (vgpu_region_is_paused(&device->shares[i]))
             clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, 0);
 }
 
@@ -101,19 +105,30 @@ bool vgpu_charge(struct vgpu_charge *charge, struct vgpu_device *device, uint64_
     charge->kind = kind;
     if (!device) return true;
     charge->device = device;
-    return vgpu_charge_grow(charge, bytes);
-}
-
-bool vgpu_charge_grow(struct vgpu_charge *charge, uint64_t bytes) {
-    struct vgpu_device *device = charge->device;
-    if (!device) return true;
-    wait_at_gate(device);
-    if (!device->refuses && take_or_repair(device, bytes, charge->kind, charge->parts)) return true;
-    note_refusal(device, bytes);
+    if (vgpu_charge_try(charge, bytes)) return true;
+    if (!device->refuses && vgpu_reserves_reclaim(device) && vgpu_charge_try(charge, bytes)) return true;
+    vgpu_charge_refused(device, bytes);
     return false;
 }
 
+bool vgpu_charge_try(struct vgpu_charge *charge, uint64_t bytes) {
+    struct vgpu_device *device = charge->device;
+    if (!device) return true;
+    wait_at_gate(device);
+    return !device->refuses && take_or_repair(device, bytes, charge->kind, charge->parts);
+}
+
+bool vgpu_charge_grow(struct vgpu_charge *charge, uint64_t bytes) {
+    bool fits = vgpu_charge_try(charge, bytes);
+    if (!fits) vgpu_charge_refused(charge->device, bytes);
+    return fits;
+}
+
 void vgpu_charge_shrink(struct vgpu_charge *charge, uint64_t bytes) {
+    if (VGPU_UNLIKELY(charge->kind == VGPU_KIND_SWAP)) {
+        vgpu_swap_end(charge, bytes);
+        return;
+    }
     for (unsigned i = charge->device ? charge->device->share_count : 0; i-- > 0 && bytes;) {
         uint64_t part = bytes < charge->parts[i] ? bytes : charge->parts[i];
         vgpu_region_give(&charge->device->shares[i], part, charge->kind);

@@ -16,6 +16,12 @@ bool vgpu_charge(struct vgpu_charge *charge, struct vgpu_device *device, uint64_
 /* Makes an existing charge larger; false, and unchanged, when the limit forbids it. */
 bool vgpu_charge_grow(struct vgpu_charge *charge, uint64_t bytes);
 
+/* The same, without counting a refusal: another attempt may follow. */
+bool vgpu_charge_try(struct vgpu_charge *charge, uint64_t bytes);
+
+/* Counts a refusal, and tells of it. */
+void vgpu_charge_refused(struct vgpu_device *device, uint64_t bytes);
+
 /* Gives `bytes` of it back. */
 void vgpu_charge_shrink(struct vgpu_charge *charge, uint64_t bytes);
 
@@ -23,6 +29,14 @@ void vgpu_charge_shrink(struct vgpu_charge *charge, uint64_t bytes);
 void vgpu_charge_end(struct vgpu_charge *charge);
 
 uint64_t vgpu_charged_bytes(const struct vgpu_charge *charge);
+
+/* What a program is told of a card's memory. */
+struct vgpu_memory_view {
+    uint64_t total, free;
+};
+
+/* Makes the driver's answer about the card one about the shares of it. See memory_query.c. */
+void vgpu_narrow(const struct vgpu_device *device, struct vgpu_memory_view *view);
 
 /* The card's shares together. */
 uint64_t vgpu_device_limit(const struct vgpu_device *device);

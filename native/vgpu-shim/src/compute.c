@@ -1,83 +1,74 @@
-/* Pays for launches. The common launch takes from a small advance that its thread holds and touches nothing
- * shared; the rest waits, asleep, for the share's budget. */
+/* Pays for launches that cannot pass by themselves (pass.h): they wait, asleep, for the share's budget, and
+ * every so often one of them is measured. */
 #include "compute.h"
 
 #include <string.h>
 #include <time.h>
 
+#include "background.h"
 #include "budget.h"
+#include "capture.h"
+#include "watch.h"
 
 #define ADVANCE_NS 500000
 #define SHORTEST_NAP_NS 50000u
 #define LONGEST_NAP_NS 10000000u
-#define BLIND_LAUNCHES 2u              /* in flight while a function's duration is not known */
-#define BLIND_PATIENCE_NS 1000000000u  /* one that waits for a later launch must not wait for ever */
-#define IDLE_BELOW 5u /* percent that others use: the card is idle but for us */
-#define IDLE_EVERY_NS 200000000u
+#define BLIND_LAUNCHES 2u             /* in flight while a function's duration is not known */
+#define BLIND_PATIENCE_NS 1000000000u /* one that waits for a later launch must not wait for ever */
 
-/* What a thread has paid already, for one card. */
-static __thread struct {
-    struct vgpu_device *device;
-    int64_t ns;
-} advance __attribute__((tls_model("initial-exec")));
+__thread struct vgpu_pass vgpu_pass __attribute__((tls_model("initial-exec"), visibility("hidden")));
+uint64_t vgpu_epoch = 1;
 
-/* Threads share few counters without locks: a lost count now and then is cheaper than a locked one always. */
-static void count_launch(struct vgpu_device *device) {
-    uint64_t *counter = &device->counters[((uintptr_t)&advance >> 12) % VGPU_COUNTERS].launches;
-    __atomic_store_n(counter, RELAXED_LOAD(counter) + 1, __ATOMIC_RELAXED);
-}
-
-static void add_to_slot(struct vgpu_device *device, size_t offset, uint64_t value) {
-    struct vgpu_usage_slot *slot = device->share_count ? vgpu_region_slot(&device->shares[0]) : 0;
-    if (slot) __atomic_fetch_add((uint64_t *)(void *)((char *)slot + offset), value, __ATOMIC_RELAXED);
-}
+static uint64_t uncounted; /* launches on cards of which there is no share */
+static uint32_t next_counter;
+static int visible_cards; /* 0: not asked yet */
 
 static void nap(struct vgpu_device *device, uint64_t ns) {
     uint64_t length = ns < SHORTEST_NAP_NS ? SHORTEST_NAP_NS : ns > LONGEST_NAP_NS ? LONGEST_NAP_NS : ns;
     struct timespec span = {0, (long)length};
     uint64_t since = vgpu_now_ns();
     clock_nanosleep(CLOCK_MONOTONIC, 0, &span, 0);
-    add_to_slot(device, offsetof(struct vgpu_usage_slot, throttled_ns), vgpu_now_ns() - since);
-}
-
-static bool has_burst(const struct vgpu_device *device) {
-    for (unsigned i = 0; i < device->share_count; i++)
-        if (RELAXED_LOAD(&device->shares[i].limits->compute_policy) == VGPU_COMPUTE_BURST) return true;
-    return false;
-}
-
-static bool may_burst(const struct vgpu_device *device) {
-    return RELAXED_LOAD(&device->watched.is_idle) && has_burst(device);
+    vgpu_watch_add(device, offsetof(struct vgpu_usage_slot, throttled_ns), vgpu_now_ns() - since);
 }
 
 /* Waits until `wanted` ns are ours. Limits and the gate are looked at again at every turn. */
 static void draw(struct vgpu_device *device, int64_t wanted) {
-    uint64_t wait;
+    uint64_t wait = SHORTEST_NAP_NS;
     while (vgpu_budget_limit(device)) {
         vgpu_samples_collect();
-        if (vgpu_budget_take(device, wanted, &wait)) break;
-        if (may_burst(device)) {
-            vgpu_budget_forgive(device);
-            vgpu_budget_charge(device, wanted);
-            break;
-        }
+        if (!vgpu_samples_are_behind(device) && vgpu_budget_take(device, wanted, &wait)) break;
         nap(device, wait);
     }
 }
 
+/* Takes note of `wanted` ns of work from now on; true if what went out before should be done by now. */
+static bool note_work(struct vgpu_device *device, uint64_t wanted) {
+    uint64_t now = vgpu_now_ns(), done = RELAXED_LOAD(&device->watched.done_ns), next;
+    do next = (done > now ? done : now) + wanted;
+    while (!__atomic_compare_exchange_n(&device->watched.done_ns, &done, next, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    return done <= now;
+}
+
+/* What the thread holds is good for one card: it goes back when the thread turns to another. */
+static void turn_to(struct vgpu_pass *pass, struct vgpu_device *device) {
+    if (pass->launches && pass->device == device) return;
+    if (pass->device) vgpu_budget_charge(pass->device, -pass->advance_ns);
+    unsigned counter = __atomic_fetch_add(&next_counter, 1, __ATOMIC_RELAXED) % VGPU_COUNTERS;
+    pass->device = device;
+    pass->advance_ns = 0;
+    pass->launches = device ? &device->counters[counter].launches : &uncounted;
+}
+
 static void pay(struct vgpu_device *device, int64_t price) {
-    if (advance.device != device) {
-        if (advance.device) vgpu_budget_charge(advance.device, -advance.ns);
-        advance.device = device;
-        advance.ns = 0;
-    }
-    if (VGPU_UNLIKELY(advance.ns < price)) {
-        int64_t wanted = price - advance.ns > ADVANCE_NS ? price - advance.ns : ADVANCE_NS;
+    struct vgpu_pass *pass = &vgpu_pass;
+    if (pass->advance_ns < price) {
+        int64_t wanted = price - pass->advance_ns > ADVANCE_NS ? price - pass->advance_ns : ADVANCE_NS;
         draw(device, wanted);
-        advance.ns += wanted;
-        add_to_slot(device, offsetof(struct vgpu_usage_slot, busy_ns), (uint64_t)wanted);
+        pass->rested = note_work(device, (uint64_t)wanted);
+        pass->advance_ns += wanted;
+        vgpu_watch_add(device, offsetof(struct vgpu_usage_slot, busy_ns), (uint64_t)wanted);
     }
-    advance.ns -= price;
+    pass->advance_ns -= price;
 }
 
 /* Nothing is known yet: let few launches out until one has been measured, so that no queue builds up. */
@@ -92,107 +83,94 @@ static void wait_for_estimate(struct vgpu_device *device, struct vgpu_estimate *
     if (!RELAXED_LOAD(&estimate->mean_ns)) __atomic_fetch_add(&estimate->underway, 1, __ATOMIC_RELAXED);
 }
 
+/* A line that ran out is the turn of a measurement; one that was pushed out by others is not. */
+static bool enter_line(struct vgpu_launch *launch, const void *work, const struct vgpu_shape *shape, int64_t price) {
+    struct vgpu_pass_line *line = vgpu_pass_line(&vgpu_pass, work, shape);
+    bool known = line->work == work && vgpu_same_shape(&line->shape, shape);
+    bool due = vgpu_estimate_wants_sample(launch->estimate, known && line->left <= 0);
+    if (due || !known) line->left = due ? vgpu_estimate_until_next(launch->estimate) : 0;
+    line->work = work;
+    line->shape = *shape;
+    line->price_ns = price;
+    return due;
+}
+
+static void begin_limited(struct vgpu_launch *launch, const void *work, const struct vgpu_shape *shape) {
+    launch->estimate = vgpu_estimate_of(work, shape);
+    if (VGPU_UNLIKELY(!RELAXED_LOAD(&launch->estimate->mean_ns))) wait_for_estimate(launch->device, launch->estimate);
+    launch->paid_ns = vgpu_watch_corrected(launch->device, RELAXED_LOAD(&launch->estimate->mean_ns));
+    vgpu_pass.rested = false;
+    pay(launch->device, launch->paid_ns ? launch->paid_ns : 1);
+    bool due = !launch->paid_ns || enter_line(launch, work, shape, launch->paid_ns);
+    if (due || (vgpu_pass.rested && vgpu_samples_want_rested()))
+        launch->sample = vgpu_sample_begin(launch->stream, launch->per_thread);
+}
+
 static void wait_at_gate(struct vgpu_device *device) {
     while (vgpu_budget_is_paused(device)) nap(device, LONGEST_NAP_NS);
 }
 
-static void begin_limited(struct vgpu_launch *launch, const void *work, uint64_t shape, CUstream stream, bool per_thread) {
-    launch->estimate = vgpu_estimate_of(work, shape);
-    if (VGPU_UNLIKELY(!RELAXED_LOAD(&launch->estimate->mean_ns))) wait_for_estimate(launch->device, launch->estimate);
-    launch->paid_ns = (int64_t)RELAXED_LOAD(&launch->estimate->mean_ns);
-    pay(launch->device, launch->paid_ns ? launch->paid_ns : 1);
-    if (vgpu_estimate_wants_sample(launch->estimate)) launch->sample = vgpu_sample_begin(stream, per_thread);
+/* Where one card only can be seen, no launch has to ask whose it is. */
+static bool sees_one_card(void) {
+    int count = RELAXED_LOAD(&visible_cards);
+    if (count == 0 && REAL(cuDeviceGetCount)(&count) == CUDA_SUCCESS) __atomic_store_n(&visible_cards, count, __ATOMIC_RELAXED);
+    return count == 1;
 }
 
-bool vgpu_compute_begin(struct vgpu_launch *launch, const void *work, uint64_t shape, CUstream stream, bool per_thread) {
-    struct vgpu_device *device = vgpu_card_of_current_context();
-    launch->device = 0;
-    launch->sample = 0;
-    if (!device) return true;
-    if (VGPU_UNLIKELY(device->refuses)) return false;
-    if (VGPU_UNLIKELY(vgpu_budget_is_paused(device))) wait_at_gate(device);
-    count_launch(device);
-    if (!vgpu_budget_limit(device)) return true;
-    launch->device = device;
-    begin_limited(launch, work, shape, stream, per_thread);
+static void issue(struct vgpu_pass *pass, const struct vgpu_device *device, uint64_t epoch) {
+    if (!sees_one_card() || vgpu_captures() || (device && !vgpu_background_runs())) return;
+    if (device && vgpu_budget_limit(device)) pass->paid_epoch = epoch;
+    else pass->free_epoch = epoch;
+}
+
+bool vgpu_compute_begin(struct vgpu_launch *launch, const void *work, struct vgpu_shape shape, CUstream stream,
+                        bool per_thread) {
+    uint64_t epoch = ACQUIRE_LOAD(&vgpu_epoch); /* before limits are looked at: what changes later ends the pass */
+    struct vgpu_device *device = sees_one_card() ? vgpu_card_of_ordinal(0) : vgpu_card_of_current_context();
+    memset(launch, 0, sizeof *launch);
+    launch->stream = stream;
+    launch->per_thread = per_thread;
+    turn_to(&vgpu_pass, device);
+    if (device && VGPU_UNLIKELY(device->refuses)) return false;
+    if (VGPU_UNLIKELY(vgpu_captures() && vgpu_is_capturing(stream, per_thread))) return true; /* runs as a graph, later */
+    if (device && device->share_count && !vgpu_background_runs()) vgpu_background_start();
+    if (device && VGPU_UNLIKELY(vgpu_budget_is_paused(device))) wait_at_gate(device);
+    issue(&vgpu_pass, device, epoch);
+    if (device && vgpu_budget_limit(device)) {
+        launch->device = device;
+        bool asked = sees_one_card() || !vgpu_pass_pay(&vgpu_pass, work, shape);
+        if (!asked) launch->device = 0;
+        else begin_limited(launch, work, &shape);
+        if (!asked) return true;
+    }
+    vgpu_pass_count(&vgpu_pass);
     return true;
 }
 
-void vgpu_compute_end(struct vgpu_launch *launch, CUresult result, CUstream stream, bool per_thread) {
+void vgpu_compute_end(struct vgpu_launch *launch, CUresult result) {
     if (!launch->device) return;
     if (VGPU_UNLIKELY(result != CUDA_SUCCESS)) {
-        advance.ns += launch->paid_ns;
+        vgpu_pass.advance_ns += launch->paid_ns;
         if (launch->sample) vgpu_sample_drop(launch->sample);
         if (!launch->paid_ns) __atomic_store_n(&launch->estimate->underway, 0, __ATOMIC_RELAXED);
         return;
     }
     if (launch->sample)
-        vgpu_sample_end(launch->sample, launch->device, launch->estimate, launch->paid_ns, stream, per_thread);
+        vgpu_sample_end(launch->sample, launch->device, launch->estimate, launch->paid_ns, launch->stream, launch->per_thread);
 }
 
 void vgpu_compute_correct(struct vgpu_device *device, int64_t difference_ns) {
     vgpu_budget_charge(device, difference_ns);
-    add_to_slot(device, offsetof(struct vgpu_usage_slot, busy_ns), (uint64_t)difference_ns);
-}
-
-static void publish_launches(struct vgpu_device *device) {
-    uint64_t sum = 0;
-    for (unsigned i = 0; i < VGPU_COUNTERS; i++) sum += RELAXED_LOAD(&device->counters[i].launches);
-    if (sum == device->watched.published_launches || !device->share_count) return;
-    struct vgpu_usage_slot *slot = vgpu_region_slot(&device->shares[0]);
-    if (!slot) return;
-    __atomic_fetch_add(&slot->launches, sum - device->watched.published_launches, __ATOMIC_RELAXED);
-    __atomic_store_n(&slot->last_launch_ns, vgpu_now_ns(), __ATOMIC_RELAXED);
-    device->watched.published_launches = sum;
-}
-
-static uint64_t busy_of_share(const struct vgpu_device *device) {
-    uint64_t sum = 0;
-    for (unsigned i = 0; i < device->share_count; i++) {
-        sum += RELAXED_LOAD(&device->shares[i].usage->ended_busy_ns);
-        for (unsigned n = 0; n < VGPU_USAGE_SLOTS; n++) {
-            const struct vgpu_usage_slot *slot = &device->shares[i].usage->slots[n];
-            if (ACQUIRE_LOAD(&slot->state) != VGPU_SLOT_FREE) sum += RELAXED_LOAD(&slot->busy_ns);
-        }
-    }
-    return sum;
-}
-
-/* Others' use is what NVML says of the card, less what this share has used in the same time. */
-static void watch_idle(struct vgpu_device *device) {
-    unsigned percent;
-    uint64_t now = vgpu_now_ns(), since = device->watched.asked_ns;
-    if (now - since < IDLE_EVERY_NS || !vgpu_card_utilisation(device, &percent)) return;
-    uint64_t busy = busy_of_share(device), own = (busy - device->watched.share_busy_ns) * 100 / (now - since);
-    uint32_t idle = since && percent < own + IDLE_BELOW;
-    device->watched.asked_ns = now;
-    device->watched.share_busy_ns = busy;
-    __atomic_store_n(&device->watched.is_idle, idle, __ATOMIC_RELAXED);
-}
-
-void vgpu_compute_observe(struct vgpu_device *device) {
-    publish_launches(device);
-    vgpu_samples_collect();
-    if (has_burst(device)) watch_idle(device);
+    vgpu_watch_add(device, offsetof(struct vgpu_usage_slot, busy_ns), (uint64_t)difference_ns);
 }
 
 void vgpu_compute_end_context(CUcontext context) { vgpu_samples_end_context(context); }
 
 void vgpu_compute_forget(void) {
-    unsigned count;
-    struct vgpu_device *devices = vgpu_all_devices(&count);
-    for (unsigned i = 0; i < count; i++) {
-        memset(devices[i].counters, 0, sizeof devices[i].counters);
-        memset(&devices[i].watched, 0, sizeof devices[i].watched);
-    }
-    advance.device = 0;
-    advance.ns = 0;
+    vgpu_watch_forget();
+    memset(&vgpu_pass, 0, sizeof vgpu_pass);
+    visible_cards = 0;
+    vgpu_capture_forget();
     vgpu_estimates_forget();
-}
-
-/* A process that ends in order leaves its last counts. */
-__attribute__((destructor)) static void publish_last_counts(void) {
-    unsigned count;
-    struct vgpu_device *devices = vgpu_all_devices(&count);
-    for (unsigned i = 0; i < count; i++) publish_launches(&devices[i]);
+    vgpu_samples_forget();
 }

@@ -111,10 +111,34 @@ CUresult vgpu_ctx_destroy(enum vgpu_function id, CUcontext context) {
     return result;
 }
 
-CUresult vgpu_primary_ctx_release(enum vgpu_function id, CUdevice ordinal) {
-    CUresult result = REAL_AS(cuDevicePrimaryCtxRelease_v2, id)(ordinal);
-    if (result != CUDA_SUCCESS || ordinal < 0 || ordinal >= MAX_ORDINALS || primary_is_active(ordinal)) return result;
+/* If the primary context is gone now, so is all that it held. */
+static void end_primary_if_gone(CUdevice ordinal) {
+    if (ordinal < 0 || ordinal >= MAX_ORDINALS || primary_is_active(ordinal)) return;
     CUcontext context = __atomic_exchange_n(&primary_contexts[ordinal], 0, __ATOMIC_ACQ_REL);
     if (context) end(context);
+}
+
+CUresult vgpu_primary_ctx_release(enum vgpu_function id, CUdevice ordinal) {
+    CUresult result = REAL_AS(cuDevicePrimaryCtxRelease_v2, id)(ordinal);
+    if (result == CUDA_SUCCESS) end_primary_if_gone(ordinal);
+    return result;
+}
+
+/* A green context retains the primary one: retained here first, it is charged as any other. */
+CUresult vgpu_green_ctx_create(enum vgpu_function id, CUgreenCtx *green, CUdevResourceDesc part, CUdevice ordinal,
+                               unsigned flags) {
+    CUcontext primary;
+    if (!vgpu_card_of_ordinal(ordinal)) return REAL_AS(cuGreenCtxCreate, id)(green, part, ordinal, flags);
+    CUresult result = vgpu_primary_ctx_retain(VGPU_cuDevicePrimaryCtxRetain, &primary, ordinal);
+    if (result != CUDA_SUCCESS) return result;
+    result = REAL_AS(cuGreenCtxCreate, id)(green, part, ordinal, flags);
+    vgpu_primary_ctx_release(VGPU_cuDevicePrimaryCtxRelease_v2, ordinal);
+    return result;
+}
+
+CUresult vgpu_green_ctx_destroy(enum vgpu_function id, CUgreenCtx green) {
+    CUresult result = REAL_AS(cuGreenCtxDestroy, id)(green);
+    for (CUdevice ordinal = 0; result == CUDA_SUCCESS && ordinal < MAX_ORDINALS; ordinal++)
+        if (ACQUIRE_LOAD(&primary_contexts[ordinal])) end_primary_if_gone(ordinal);
     return result;
 }

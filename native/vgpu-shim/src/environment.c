@@ -70,21 +70,23 @@ static bool is_key(const char *key) {
 
 /* A private folder: ours, a real folder, open to nobody else. */
 static bool private_root(char *root, size_t size) {
-    const char *temporary = getenv("TMPDIR");
+    const char *temporary = vgpu_environment("TMPDIR");
     struct stat status;
-    int length = snprintf(root, size, "%s/vgpu-%u", temporary && *temporary ? temporary : "/tmp", (unsigned)geteuid());
+    int length = snprintf(root, size, "%s/vgpu-%u", temporary ? temporary : "/tmp", (unsigned)geteuid());
+    errno = ENAMETOOLONG;
     if (length >= (int)size || (mkdir(root, 0700) < 0 && errno != EEXIST)) return false;
     int folder = open(root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     bool private = folder >= 0 && vgpu_file_status(folder, &status) && status.st_uid == geteuid() &&
                    (status.st_mode & 077) == 0;
     if (folder >= 0) close(folder);
+    errno = private ? 0 : EACCES;
     return private;
 }
 
 bool vgpu_environment_root(char *root, size_t size) {
     extern char **environ;
-    const char *named = getenv("VGPU_SHARES_DIR");
-    if (named && *named) return snprintf(root, size, "%s", named) < (int)size;
+    const char *named = vgpu_environment("VGPU_SHARES_DIR");
+    if (named) return snprintf(root, size, "%s", named) < (int)size;
     for (char **variable = environ; variable && *variable; variable++)
         if (strncmp(*variable, "VGPU_SHARE_", 11) == 0) return private_root(root, size);
     return false;
@@ -100,8 +102,11 @@ static int make_file(const char *folder, const char *name, const void *content, 
     char path[VGPU_PATH_SIZE], fresh[VGPU_PATH_SIZE];
     if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path) return -ENAMETOOLONG;
     if (access(path, F_OK) == 0) return 0;
-    if (snprintf(fresh, sizeof fresh, "%s/.%s.%d", folder, name, (int)getpid()) >= (int)sizeof fresh) return -ENAMETOOLONG;
-    int file = open(fresh, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    /* Containers that share the folder may share process ids too. */
+    int length_of_name = snprintf(fresh, sizeof fresh, "%s/.%s.%d.%llx", folder, name, (int)getpid(),
+                                  (unsigned long long)vgpu_now_ns());
+    if (length_of_name >= (int)sizeof fresh) return -ENAMETOOLONG;
+    int file = open(fresh, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (file < 0) return -errno;
     int result = write_all(file, content, length, size);
     close(file);
@@ -151,7 +156,8 @@ int vgpu_environment_share(const char *variable, char *folder, size_t size) {
     memcpy(key, variable, (size_t)(equals - variable));
     key[equals - variable] = 0;
     if (!is_key(key) || !parse(equals + 1, &words)) return -EINVAL;
-    if (!vgpu_environment_root(root, sizeof root)) return -EACCES;
+    errno = ENAMETOOLONG;
+    if (!vgpu_environment_root(root, sizeof root)) return -errno;
     if (snprintf(folder, size, "%s/%s", root, key) >= (int)size) return -ENAMETOOLONG;
     if ((mkdir(root, 0700) < 0 && errno != EEXIST) || (mkdir(folder, 0700) < 0 && errno != EEXIST)) return -errno;
     int result = make_usage(folder, key);

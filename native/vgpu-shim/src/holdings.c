@@ -3,7 +3,9 @@
 
 #include <string.h>
 
+#include "graphs.h"
 #include "pools.h"
+#include "swap.h"
 
 struct vgpu_ledger vgpu_linear, vgpu_arrays, vgpu_handles, vgpu_maps;
 
@@ -28,8 +30,10 @@ CUresult vgpu_release(struct vgpu_ledger *ledger, uint64_t key, CUresult (*free)
     bool known = vgpu_ledger_take(ledger, key, &holding); /* first: the driver may hand the key out again at once */
     CUresult result = free(argument);
     if (!known) return result;
-    if (result == CUDA_SUCCESS) vgpu_charge_end(&holding.charge);
-    else vgpu_ledger_put(ledger, key, &holding);
+    if (result == CUDA_SUCCESS) {
+        if (holding.charge.kind == VGPU_KIND_SWAP) vgpu_swap_forget_range(key);
+        vgpu_charge_end(&holding.charge);
+    } else vgpu_ledger_put(ledger, key, &holding);
     return result;
 }
 
@@ -40,5 +44,5 @@ void vgpu_end_context(CUcontext context) {
 
 uint64_t vgpu_held_bytes(const struct vgpu_device *device) {
     return vgpu_ledger_bytes_on(&vgpu_linear, device) + vgpu_ledger_bytes_on(&vgpu_arrays, device) +
-           vgpu_physical_bytes(device) + vgpu_pool_bytes(device);
+           vgpu_physical_bytes(device) + vgpu_pool_bytes(device) + vgpu_graph_bytes(device);
 }

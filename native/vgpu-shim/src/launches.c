@@ -1,89 +1,174 @@
-/* The ways to put work on a card. */
+/* The ways to put work on a card.
+ *
+ * cuLaunchKernel and cuLaunchKernelEx stand here with their exported names: what may pass is a jump into the
+ * driver with its arguments where they are. Everything else goes the long way (compute.h). */
 #include "compute.h"
+#include "graphs.h"
 
-static uint64_t shape_of(unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by, unsigned bz) {
-    uint64_t grid = (uint64_t)x * 0x9e3779b1u + (uint64_t)y * 0x85ebca77u + z;
-    return grid << 20 ^ ((uint64_t)bx << 10) ^ ((uint64_t)by << 5) ^ bz;
-}
+#define MAX_CARDS_OF_A_LAUNCH 64
+
+/* Kept apart, so that the entry points need no frame. */
+#define ASKS __attribute__((noinline))
+
+/* NULL before the first launch of its kind. */
+#define KNOWN_REAL(name, id) ((vgpu_fn_##name)RELAXED_LOAD(&vgpu_real_functions[id]))
+
+static CUresult refused(void) { return CUDA_ERROR_NOT_PERMITTED; }
 
 CUresult vgpu_launch_kernel(enum vgpu_function id, CUfunction function, unsigned x, unsigned y, unsigned z, unsigned bx,
                             unsigned by, unsigned bz, unsigned shared, CUstream stream, void **parameters, void **extra) {
     struct vgpu_launch launch;
-    bool per_thread = id == VGPU_cuLaunchKernel_ptsz;
-    if (!vgpu_compute_begin(&launch, function, shape_of(x, y, z, bx, by, bz), stream, per_thread)) return CUDA_ERROR_NOT_PERMITTED;
+    struct vgpu_shape shape = vgpu_shape_of(x, y, z, bx, by, bz);
+    if (!vgpu_compute_begin(&launch, function, shape, stream, id == VGPU_cuLaunchKernel_ptsz)) return refused();
     CUresult result = REAL_AS(cuLaunchKernel, id)(function, x, y, z, bx, by, bz, shared, stream, parameters, extra);
-    vgpu_compute_end(&launch, result, stream, per_thread);
+    vgpu_compute_end(&launch, result);
     return result;
+}
+
+static inline struct vgpu_shape shape_of_config(const CUlaunchConfig *config) {
+    return vgpu_shape_of(config->gridDimX, config->gridDimY, config->gridDimZ, config->blockDimX, config->blockDimY,
+                         config->blockDimZ);
 }
 
 CUresult vgpu_launch_kernel_ex(enum vgpu_function id, const CUlaunchConfig *config, CUfunction function,
                                void **parameters, void **extra) {
     struct vgpu_launch launch;
-    bool per_thread = id == VGPU_cuLaunchKernelEx_ptsz;
     if (!config) return REAL_AS(cuLaunchKernelEx, id)(config, function, parameters, extra);
-    uint64_t shape = shape_of(config->gridDimX, config->gridDimY, config->gridDimZ, config->blockDimX,
-                              config->blockDimY, config->blockDimZ);
-    if (!vgpu_compute_begin(&launch, function, shape, config->hStream, per_thread)) return CUDA_ERROR_NOT_PERMITTED;
+    if (!vgpu_compute_begin(&launch, function, shape_of_config(config), config->hStream,
+                            id == VGPU_cuLaunchKernelEx_ptsz)) return refused();
     CUresult result = REAL_AS(cuLaunchKernelEx, id)(config, function, parameters, extra);
-    vgpu_compute_end(&launch, result, config->hStream, per_thread);
+    vgpu_compute_end(&launch, result);
     return result;
+}
+
+static ASKS CUresult ask_cuLaunchKernel(CUfunction function, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by,
+                               unsigned bz, unsigned shared, CUstream stream, void **parameters, void **extra) {
+    return vgpu_launch_kernel(VGPU_cuLaunchKernel, function, x, y, z, bx, by, bz, shared, stream, parameters, extra);
+}
+
+VGPU_EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by,
+                                unsigned bz, unsigned shared, CUstream stream, void **parameters, void **extra) {
+    vgpu_fn_cuLaunchKernel next = KNOWN_REAL(cuLaunchKernel, VGPU_cuLaunchKernel);
+    if (VGPU_UNLIKELY(!next || !vgpu_may_pass(function, vgpu_shape_of(x, y, z, bx, by, bz)))) next = ask_cuLaunchKernel;
+    return next(function, x, y, z, bx, by, bz, shared, stream, parameters, extra);
+}
+
+static ASKS CUresult ask_cuLaunchKernel_ptsz(CUfunction function, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by,
+                               unsigned bz, unsigned shared, CUstream stream, void **parameters, void **extra) {
+    return vgpu_launch_kernel(VGPU_cuLaunchKernel_ptsz, function, x, y, z, bx, by, bz, shared, stream, parameters, extra);
+}
+
+VGPU_EXPORT CUresult cuLaunchKernel_ptsz(CUfunction function, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by,
+                                unsigned bz, unsigned shared, CUstream stream, void **parameters, void **extra) {
+    vgpu_fn_cuLaunchKernel next = KNOWN_REAL(cuLaunchKernel, VGPU_cuLaunchKernel_ptsz);
+    if (VGPU_UNLIKELY(!next || !vgpu_may_pass(function, vgpu_shape_of(x, y, z, bx, by, bz)))) next = ask_cuLaunchKernel_ptsz;
+    return next(function, x, y, z, bx, by, bz, shared, stream, parameters, extra);
+}
+
+static ASKS CUresult ask_cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **parameters, void **extra) {
+    return vgpu_launch_kernel_ex(VGPU_cuLaunchKernelEx, config, function, parameters, extra);
+}
+
+VGPU_EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **parameters, void **extra) {
+    vgpu_fn_cuLaunchKernelEx next = KNOWN_REAL(cuLaunchKernelEx, VGPU_cuLaunchKernelEx);
+    if (VGPU_UNLIKELY(!next || !config || !vgpu_may_pass(function, shape_of_config(config)))) next = ask_cuLaunchKernelEx;
+    VGPU_TAIL_CALL next(config, function, parameters, extra);
+}
+
+static ASKS CUresult ask_cuLaunchKernelEx_ptsz(const CUlaunchConfig *config, CUfunction function, void **parameters, void **extra) {
+    return vgpu_launch_kernel_ex(VGPU_cuLaunchKernelEx_ptsz, config, function, parameters, extra);
+}
+
+VGPU_EXPORT CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig *config, CUfunction function, void **parameters, void **extra) {
+    vgpu_fn_cuLaunchKernelEx next = KNOWN_REAL(cuLaunchKernelEx, VGPU_cuLaunchKernelEx_ptsz);
+    if (VGPU_UNLIKELY(!next || !config || !vgpu_may_pass(function, shape_of_config(config)))) next = ask_cuLaunchKernelEx_ptsz;
+    VGPU_TAIL_CALL next(config, function, parameters, extra);
 }
 
 CUresult vgpu_launch_cooperative_kernel(enum vgpu_function id, CUfunction function, unsigned x, unsigned y, unsigned z,
                                         unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream stream,
                                         void **parameters) {
     struct vgpu_launch launch;
-    bool per_thread = id == VGPU_cuLaunchCooperativeKernel_ptsz;
-    if (!vgpu_compute_begin(&launch, function, shape_of(x, y, z, bx, by, bz), stream, per_thread)) return CUDA_ERROR_NOT_PERMITTED;
+    struct vgpu_shape shape = vgpu_shape_of(x, y, z, bx, by, bz);
+    if (!vgpu_compute_begin(&launch, function, shape, stream, id == VGPU_cuLaunchCooperativeKernel_ptsz)) return refused();
     CUresult result = REAL_AS(cuLaunchCooperativeKernel, id)(function, x, y, z, bx, by, bz, shared, stream, parameters);
-    vgpu_compute_end(&launch, result, stream, per_thread);
+    vgpu_compute_end(&launch, result);
     return result;
 }
 
-/* Paid by the current context's card for all: each launch names a stream of a card, which costs a question more. */
+/* Runs a step of one launch of several with the context of its stream current: each card pays its own. */
+static bool enter_context_of(CUstream stream) {
+    CUcontext context;
+    return REAL(cuStreamGetCtx)(stream, &context) == CUDA_SUCCESS && REAL(cuCtxPushCurrent_v2)(context) == CUDA_SUCCESS;
+}
+
+static void leave_context(bool entered) {
+    CUcontext context;
+    if (entered) REAL(cuCtxPopCurrent_v2)(&context);
+}
+
+static bool begin_on_own_card(struct vgpu_launch *launch, const CUDA_LAUNCH_PARAMS *p) {
+    struct vgpu_shape shape = vgpu_shape_of(p->gridDimX, p->gridDimY, p->gridDimZ, p->blockDimX, p->blockDimY, p->blockDimZ);
+    bool entered = enter_context_of(p->hStream);
+    bool allowed = vgpu_compute_begin(launch, p->function, shape, p->hStream, false);
+    leave_context(entered);
+    return allowed;
+}
+
+static void end_on_own_card(struct vgpu_launch *launch, CUresult result, const CUDA_LAUNCH_PARAMS *p) {
+    bool entered = enter_context_of(p->hStream);
+    vgpu_compute_end(launch, result);
+    leave_context(entered);
+}
+
 CUresult vgpu_launch_multi_device(enum vgpu_function id, CUDA_LAUNCH_PARAMS *launches, unsigned count, unsigned flags) {
+    struct vgpu_launch own[MAX_CARDS_OF_A_LAUNCH];
+    unsigned begun = 0, wanted = !launches ? 0 : count < MAX_CARDS_OF_A_LAUNCH ? count : MAX_CARDS_OF_A_LAUNCH;
+    while (begun < wanted && begin_on_own_card(&own[begun], &launches[begun])) begun++;
+    CUresult result = begun < wanted ? refused() : REAL_AS(cuLaunchCooperativeKernelMultiDevice, id)(launches, count, flags);
+    for (unsigned i = 0; i < begun; i++) end_on_own_card(&own[i], result, &launches[i]);
+    return result;
+}
+
+static CUresult launch_graph(enum vgpu_function id, CUgraphExec graph, CUstream stream) {
     struct vgpu_launch launch;
-    uint64_t shape = launches && count ? shape_of(launches->gridDimX, launches->gridDimY, launches->gridDimZ,
-                                                  launches->blockDimX, launches->blockDimY, launches->blockDimZ) : 0;
-    CUstream stream = launches && count ? launches->hStream : 0;
-    const void *work = launches && count ? launches->function : 0;
-    if (!vgpu_compute_begin(&launch, work, shape, stream, false)) return CUDA_ERROR_NOT_PERMITTED;
-    CUresult result = REAL_AS(cuLaunchCooperativeKernelMultiDevice, id)(launches, count, flags);
-    vgpu_compute_end(&launch, result, stream, false);
+    if (!vgpu_compute_begin(&launch, graph, (struct vgpu_shape){0}, stream, id == VGPU_cuGraphLaunch_ptsz)) return refused();
+    CUresult result = REAL_AS(cuGraphLaunch, id)(graph, stream);
+    vgpu_compute_end(&launch, result);
     return result;
 }
 
 CUresult vgpu_graph_launch(enum vgpu_function id, CUgraphExec graph, CUstream stream) {
-    struct vgpu_launch launch;
-    bool per_thread = id == VGPU_cuGraphLaunch_ptsz;
-    if (!vgpu_compute_begin(&launch, graph, 0, stream, per_thread)) return CUDA_ERROR_NOT_PERMITTED;
-    CUresult result = REAL_AS(cuGraphLaunch, id)(graph, stream);
-    vgpu_compute_end(&launch, result, stream, per_thread);
+    struct vgpu_graph_memory memory;
+    if (VGPU_LIKELY(!RELAXED_LOAD(&vgpu_graphs_with_memory))) return launch_graph(id, graph, stream);
+    if (!vgpu_graph_memory_begin(&memory, graph)) return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult result = launch_graph(id, graph, stream);
+    vgpu_graph_memory_end(&memory);
     return result;
 }
 
 CUresult vgpu_launch(enum vgpu_function id, CUfunction function) {
     struct vgpu_launch launch;
-    if (!vgpu_compute_begin(&launch, function, 1, 0, false)) return CUDA_ERROR_NOT_PERMITTED;
+    if (!vgpu_compute_begin(&launch, function, vgpu_shape_of(1, 1, 1, 0, 0, 0), 0, false)) return refused();
     CUresult result = REAL_AS(cuLaunch, id)(function);
-    vgpu_compute_end(&launch, result, 0, false);
+    vgpu_compute_end(&launch, result);
     return result;
 }
 
 CUresult vgpu_launch_grid(enum vgpu_function id, CUfunction function, int width, int height) {
     struct vgpu_launch launch;
-    if (!vgpu_compute_begin(&launch, function, shape_of((unsigned)width, (unsigned)height, 1, 0, 0, 0), 0, false))
-        return CUDA_ERROR_NOT_PERMITTED;
+    struct vgpu_shape shape = vgpu_shape_of((unsigned)width, (unsigned)height, 1, 0, 0, 0);
+    if (!vgpu_compute_begin(&launch, function, shape, 0, false)) return refused();
     CUresult result = REAL_AS(cuLaunchGrid, id)(function, width, height);
-    vgpu_compute_end(&launch, result, 0, false);
+    vgpu_compute_end(&launch, result);
     return result;
 }
 
 CUresult vgpu_launch_grid_async(enum vgpu_function id, CUfunction function, int width, int height, CUstream stream) {
     struct vgpu_launch launch;
-    if (!vgpu_compute_begin(&launch, function, shape_of((unsigned)width, (unsigned)height, 1, 0, 0, 0), stream, false))
-        return CUDA_ERROR_NOT_PERMITTED;
+    struct vgpu_shape shape = vgpu_shape_of((unsigned)width, (unsigned)height, 1, 0, 0, 0);
+    if (!vgpu_compute_begin(&launch, function, shape, stream, false)) return refused();
     CUresult result = REAL_AS(cuLaunchGridAsync, id)(function, width, height, stream);
-    vgpu_compute_end(&launch, result, stream, false);
+    vgpu_compute_end(&launch, result);
     return result;
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "swap.h"
+
 #define FIRST_CAPACITY 64u
 
 struct vgpu_ledger_entry {
@@ -30,8 +32,7 @@ static uint32_t place_of(const struct vgpu_ledger_shard *shard, uint64_t key) {
 }
 
 static bool grow(struct vgpu_ledger_shard *shard) {
-    struct vgpu_ledger_shard larger = *shard;
-    larger.capacity = shard->capacity ? shard->capacity * 2 : FIRST_CAPACITY;
+    struct vgpu_ledger_shard larger = {.capacity = shard->capacity ? shard->capacity * 2 : FIRST_CAPACITY};
     larger.entries = calloc(larger.capacity, sizeof *larger.entries);
     if (!larger.entries) return false;
     for (uint32_t i = 0; i < shard->capacity; i++)
@@ -98,6 +99,7 @@ static void end_context_in(struct vgpu_ledger_shard *shard, CUcontext context) {
             at++;
             continue;
         }
+        if (entry->holding.charge.kind == VGPU_KIND_SWAP) vgpu_swap_forget_range(entry->key);
         vgpu_charge_end(&entry->holding.charge);
         close_gap(shard, at); /* what moved here is looked at next */
     }
@@ -117,7 +119,8 @@ uint64_t vgpu_ledger_bytes_on(struct vgpu_ledger *ledger, const struct vgpu_devi
         struct vgpu_ledger_shard *shard = &ledger->shards[i];
         vgpu_lock(&shard->lock);
         for (uint32_t at = 0; at < shard->capacity; at++)
-            if (shard->entries[at].key && shard->entries[at].holding.charge.device == device)
+            if (shard->entries[at].key && shard->entries[at].holding.charge.device == device &&
+                shard->entries[at].holding.charge.kind != VGPU_KIND_SWAP)
                 sum += vgpu_charged_bytes(&shard->entries[at].holding.charge);
         vgpu_unlock(&shard->lock);
     }

@@ -42,7 +42,7 @@ VGPU_EXPORT void *dlsym(void *restrict handle, const char *restrict name) {
     enum vgpu_function hook = vgpu_hook_named(name);
     void *(*real)(void *, const char *) = vgpu_dl()->sym;
     if (VGPU_LIKELY(hook == VGPU_FUNCTION_COUNT)) {
-        __attribute__((musttail)) return real(handle, name);
+        VGPU_TAIL_CALL real(handle, name);
     }
     if (is_pseudo(handle)) return hooked(behind_us(handle, name, __builtin_return_address(0)), hook);
     return hooked(real(handle, name), hook);
@@ -52,7 +52,7 @@ VGPU_EXPORT void *dlvsym(void *restrict handle, const char *restrict name, const
     enum vgpu_function hook = vgpu_hook_named(name);
     void *(*real)(void *, const char *, const char *) = vgpu_dl()->vsym;
     if (VGPU_LIKELY(hook == VGPU_FUNCTION_COUNT)) {
-        __attribute__((musttail)) return real(handle, name, version);
+        VGPU_TAIL_CALL real(handle, name, version);
     }
     return hooked(real(is_pseudo(handle) ? RTLD_NEXT : handle, name, version), hook);
 }

@@ -1,7 +1,10 @@
 /* Arrays and mipmapped arrays: device memory without an address, charged by its texels. */
+#include "attachments.h"
 #include "holdings.h"
 
+#define ARRAY_LAYERED 0x01u
 #define ARRAY_CUBEMAP 0x04u
+#define ARRAY_WITHOUT_MEMORY (0x40u | 0x80u) /* sparse, or mapped later: see memory_attached.c */
 
 /* Bits of one texel's channel, or of one texel for block-compressed formats (which have no channels). */
 static uint64_t format_bits(CUarray_format format, unsigned channels) {
@@ -53,7 +56,7 @@ CUresult vgpu_array_create_v1(enum vgpu_function id, CUarray *array, const CUDA_
 
 CUresult vgpu_array3d_create(enum vgpu_function id, CUarray *array, const CUDA_ARRAY3D_DESCRIPTOR *shape) {
     struct vgpu_holding holding;
-    if (!array || !shape) return REAL_AS(cuArray3DCreate_v2, id)(array, shape);
+    if (!array || !shape || shape->Flags & ARRAY_WITHOUT_MEMORY) return REAL_AS(cuArray3DCreate_v2, id)(array, shape);
     uint64_t bytes = texel_bytes(shape->Width, shape->Height, shape->Depth, shape->Format, shape->NumChannels);
     if (!vgpu_hold(&holding, bytes, VGPU_KIND_BUFFER)) return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult result = REAL_AS(cuArray3DCreate_v2, id)(array, shape);
@@ -73,13 +76,15 @@ static CUresult destroy_array(void *array) { return REAL(cuArrayDestroy)(*(CUarr
 
 CUresult vgpu_array_destroy(enum vgpu_function id, CUarray array) {
     (void)id;
-    return vgpu_release(&vgpu_arrays, (uint64_t)array, destroy_array, &array);
+    CUresult result = vgpu_release(&vgpu_arrays, (uint64_t)array, destroy_array, &array);
+    if (result == CUDA_SUCCESS) vgpu_detach((uint64_t)array | VGPU_ARRAY_OBJECT, 0);
+    return result;
 }
 
 /* Each level halves every extent that is not a count of layers. */
 static uint64_t mipmapped_bytes(const CUDA_ARRAY3D_DESCRIPTOR *shape, unsigned levels) {
     uint64_t width = shape->Width, height = shape->Height, depth = shape->Depth, sum = 0;
-    bool layered = shape->Flags & (0x01u | ARRAY_CUBEMAP);
+    bool layered = shape->Flags & (ARRAY_LAYERED | ARRAY_CUBEMAP);
     for (unsigned level = 0; level < levels; level++) {
         uint64_t bytes = texel_bytes(width, height, depth, shape->Format, shape->NumChannels);
         if (__builtin_add_overflow(sum, bytes, &sum)) return UINT64_MAX;
@@ -94,7 +99,8 @@ static uint64_t mipmapped_bytes(const CUDA_ARRAY3D_DESCRIPTOR *shape, unsigned l
 CUresult vgpu_mipmapped_array_create(enum vgpu_function id, CUmipmappedArray *array,
                                      const CUDA_ARRAY3D_DESCRIPTOR *shape, unsigned levels) {
     struct vgpu_holding holding;
-    if (!array || !shape) return REAL_AS(cuMipmappedArrayCreate, id)(array, shape, levels);
+    if (!array || !shape || shape->Flags & ARRAY_WITHOUT_MEMORY)
+        return REAL_AS(cuMipmappedArrayCreate, id)(array, shape, levels);
     if (!vgpu_hold(&holding, mipmapped_bytes(shape, levels), VGPU_KIND_BUFFER)) return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult result = REAL_AS(cuMipmappedArrayCreate, id)(array, shape, levels);
     return vgpu_settle(&vgpu_arrays, result, (uint64_t)*array, &holding);
@@ -104,5 +110,7 @@ static CUresult destroy_mipmapped(void *array) { return REAL(cuMipmappedArrayDes
 
 CUresult vgpu_mipmapped_array_destroy(enum vgpu_function id, CUmipmappedArray array) {
     (void)id;
-    return vgpu_release(&vgpu_arrays, (uint64_t)array, destroy_mipmapped, &array);
+    CUresult result = vgpu_release(&vgpu_arrays, (uint64_t)array, destroy_mipmapped, &array);
+    if (result == CUDA_SUCCESS) vgpu_detach((uint64_t)array | VGPU_ARRAY_OBJECT, 0);
+    return result;
 }

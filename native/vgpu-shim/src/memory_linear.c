@@ -1,15 +1,23 @@
 /* cuMemAlloc and its kin: memory with one address, from allocation to free. */
 #include "holdings.h"
 #include "pools.h"
+#include "swap.h"
 
 #define PITCH_GUESS 512u /* what rows are padded to on known cards; the driver's own answer corrects it */
+
+/* The share has room and the card has none: others may be on it who are not held to anything. */
+static CUresult or_from_host(CUresult result, CUdeviceptr *address, size_t size, const struct vgpu_holding *holding) {
+    if (VGPU_LIKELY(result != CUDA_ERROR_OUT_OF_MEMORY) || !holding->charge.device) return result;
+    return vgpu_swap_alloc(address, size);
+}
 
 CUresult vgpu_mem_alloc(enum vgpu_function id, CUdeviceptr *address, size_t size) {
     struct vgpu_holding holding;
     if (!address) return REAL_AS(cuMemAlloc_v2, id)(address, size);
-    if (!vgpu_hold(&holding, size, VGPU_KIND_BUFFER)) return CUDA_ERROR_OUT_OF_MEMORY;
+    if (!vgpu_hold(&holding, size, VGPU_KIND_BUFFER)) return vgpu_swap_alloc(address, size);
     CUresult result = REAL_AS(cuMemAlloc_v2, id)(address, size);
-    return vgpu_settle(&vgpu_linear, result, *address, &holding);
+    vgpu_settle(&vgpu_linear, result, *address, &holding);
+    return or_from_host(result, address, size, &holding);
 }
 
 CUresult vgpu_mem_alloc_v1(enum vgpu_function id, CUdeviceptr_v1 *address, unsigned size) {
@@ -23,7 +31,7 @@ CUresult vgpu_mem_alloc_v1(enum vgpu_function id, CUdeviceptr_v1 *address, unsig
 CUresult vgpu_mem_alloc_managed(enum vgpu_function id, CUdeviceptr *address, size_t size, unsigned flags) {
     struct vgpu_holding holding;
     if (!address) return REAL_AS(cuMemAllocManaged, id)(address, size, flags);
-    if (!vgpu_hold(&holding, size, VGPU_KIND_MANAGED)) return CUDA_ERROR_OUT_OF_MEMORY;
+    if (!vgpu_hold(&holding, size, VGPU_KIND_MANAGED)) return vgpu_swap_alloc(address, size);
     CUresult result = REAL_AS(cuMemAllocManaged, id)(address, size, flags);
     return vgpu_settle(&vgpu_linear, result, *address, &holding);
 }
@@ -44,11 +52,17 @@ static bool correct(struct vgpu_holding *holding, uint64_t bytes) {
     return vgpu_charge_grow(&holding->charge, bytes - guessed);
 }
 
+static CUresult pitched_from_host(CUdeviceptr *address, size_t *pitch, size_t width, size_t height) {
+    CUresult result = vgpu_swap_alloc(address, pitched(width, height));
+    if (result == CUDA_SUCCESS) *pitch = pitched(width, 1);
+    return result;
+}
+
 CUresult vgpu_mem_alloc_pitch(enum vgpu_function id, CUdeviceptr *address, size_t *pitch, size_t width, size_t height,
                               unsigned element) {
     struct vgpu_holding holding;
     if (!address || !pitch) return REAL_AS(cuMemAllocPitch_v2, id)(address, pitch, width, height, element);
-    if (!vgpu_hold(&holding, pitched(width, height), VGPU_KIND_BUFFER)) return CUDA_ERROR_OUT_OF_MEMORY;
+    if (!vgpu_hold(&holding, pitched(width, height), VGPU_KIND_BUFFER)) return pitched_from_host(address, pitch, width, height);
     CUresult result = REAL_AS(cuMemAllocPitch_v2, id)(address, pitch, width, height, element);
     if (result == CUDA_SUCCESS && holding.charge.device && !correct(&holding, *pitch * height)) {
         REAL(cuMemFree_v2)(*address);

@@ -3,12 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attachments.h"
 #include "holdings.h"
 #include "pools.h"
 
-struct physical {
-    struct vgpu_charge charge;
-    uint32_t references; /* handles and mappings */
+struct vgpu_physical {
+    struct vgpu_charge charge; /* of no card: a multicast object, which has no memory of its own */
+    uint32_t references;       /* handles, mappings, attachments */
+    uint64_t object;           /* the multicast object's handle; 0: this is memory */
 };
 
 static struct vgpu_lock references_lock;
@@ -19,25 +21,26 @@ static uint64_t *total_of(const struct vgpu_device *device) {
     return &charged_total_of[device - vgpu_all_devices(&count)];
 }
 
-/* Drops one reference; ends the charge behind the last. */
-static void drop(struct physical *physical) {
+/* Drops one reference; ends the charge behind the last, or drops what was bound to an object. */
+void vgpu_physical_drop(struct vgpu_physical *physical) {
     vgpu_lock(&references_lock);
     bool last = --physical->references == 0;
     vgpu_unlock(&references_lock);
     if (!last) return;
-    __atomic_fetch_sub(total_of(physical->charge.device), vgpu_charged_bytes(&physical->charge), __ATOMIC_RELAXED);
+    if (physical->object) vgpu_detach(physical->object, 0);
+    else __atomic_fetch_sub(total_of(physical->charge.device), vgpu_charged_bytes(&physical->charge), __ATOMIC_RELAXED);
     vgpu_charge_end(&physical->charge);
     free(physical);
 }
 
-static void add_reference(struct physical *physical) {
+static void add_reference(struct vgpu_physical *physical) {
     vgpu_lock(&references_lock);
     physical->references++;
     vgpu_unlock(&references_lock);
 }
 
 /* `size` is a mapping's length, or how many releases are due under a handle's number. */
-static void enter(struct vgpu_ledger *ledger, uint64_t key, struct physical *physical, uint64_t size) {
+static void enter(struct vgpu_ledger *ledger, uint64_t key, struct vgpu_physical *physical, uint64_t size) {
     struct vgpu_holding holding;
     memset(&holding, 0, sizeof holding);
     holding.record = physical;
@@ -52,7 +55,7 @@ static struct vgpu_device *card_of(const CUmemAllocationProp *wanted) {
 CUresult vgpu_mem_create(enum vgpu_function id, CUmemGenericAllocationHandle *handle, size_t size,
                          const CUmemAllocationProp *wanted, unsigned long long flags) {
     struct vgpu_device *device = handle && wanted ? card_of(wanted) : 0;
-    struct physical *physical = device ? calloc(1, sizeof *physical) : 0;
+    struct vgpu_physical *physical = device ? calloc(1, sizeof *physical) : 0;
     if (device && !physical) return CUDA_ERROR_OUT_OF_MEMORY;
     if (physical && !vgpu_charge(&physical->charge, device, size, VGPU_KIND_BUFFER)) {
         free(physical);
@@ -78,7 +81,7 @@ CUresult vgpu_mem_release(enum vgpu_function id, CUmemGenericAllocationHandle ha
     if (!known) return result;
     if (result == CUDA_SUCCESS) holding.size--;
     if (holding.size) vgpu_ledger_put(&vgpu_handles, handle, &holding);
-    if (result == CUDA_SUCCESS) drop(holding.record);
+    if (result == CUDA_SUCCESS) vgpu_physical_drop(holding.record);
     return result;
 }
 
@@ -98,7 +101,7 @@ CUresult vgpu_mem_unmap(enum vgpu_function id, CUdeviceptr address, size_t size)
     if (result != CUDA_SUCCESS) return result;
     for (CUdeviceptr at = address; at < address + size; at += holding.size) {
         if (!vgpu_ledger_take(&vgpu_maps, at, &holding) || holding.size == 0) break;
-        drop(holding.record);
+        vgpu_physical_drop(holding.record);
     }
     return result;
 }
@@ -112,6 +115,31 @@ CUresult vgpu_mem_retain_allocation_handle(enum vgpu_function id, CUmemGenericAl
     bool known = vgpu_ledger_see(&vgpu_handles, *handle, &same) && same.record == mapping.record;
     enter(&vgpu_handles, *handle, mapping.record, known ? same.size + 1 : 1);
     return result;
+}
+
+static struct vgpu_physical *with_reference(struct vgpu_ledger *ledger, uint64_t key) {
+    struct vgpu_holding holding;
+    if (!vgpu_ledger_see(ledger, key, &holding)) return 0;
+    add_reference(holding.record);
+    return holding.record;
+}
+
+struct vgpu_physical *vgpu_physical_of_handle(CUmemGenericAllocationHandle handle) {
+    return with_reference(&vgpu_handles, handle);
+}
+
+struct vgpu_physical *vgpu_physical_of_address(CUdeviceptr address) { return with_reference(&vgpu_maps, address); }
+
+struct vgpu_device *vgpu_physical_card(const struct vgpu_physical *memory) { return memory->charge.device; }
+
+/* Whether this process made the object or imported it: what it bound itself goes with its last reference here. */
+void vgpu_physical_know_object(CUmemGenericAllocationHandle handle) {
+    struct vgpu_holding known;
+    struct vgpu_physical *object = vgpu_ledger_see(&vgpu_handles, handle, &known) ? 0 : calloc(1, sizeof *object);
+    if (!object) return;
+    object->references = 1;
+    object->object = handle;
+    enter(&vgpu_handles, handle, object, 1);
 }
 
 uint64_t vgpu_physical_bytes(const struct vgpu_device *device) {

@@ -5,13 +5,16 @@
 
 #include "holdings.h"
 #include "pools.h"
+#include "reserves.h"
+#include "swap.h"
+
+#define ROUND 512ull /* what the driver rounds each allocation to */
 
 /* One pool of the driver. Kept for as long as the process lives: pools are few. */
 struct pool {
+    struct vgpu_reserve reserve; /* first: `held` is asked with it */
     CUmemoryPool handle;
-    struct vgpu_charge charge;
-    struct vgpu_lock lock; /* live and charge */
-    uint64_t live;
+    bool gone; /* destroyed; the handle may name another pool one day */
     struct pool *next;
 };
 
@@ -19,57 +22,74 @@ static struct pool *pools;
 static struct vgpu_lock pools_lock;
 static struct vgpu_ledger pooled_addresses;
 
-static struct pool *pool_of(CUmemoryPool handle, struct vgpu_device *device) {
+static uint64_t rounded(uint64_t size) { return size > UINT64_MAX - ROUND ? size : (size + ROUND - 1) & ~(ROUND - 1); }
+
+static uint64_t held_by_driver(const struct vgpu_reserve *reserve) {
+    const struct pool *pool = (const struct pool *)reserve;
+    cuuint64_t held = 0;
+    if (__atomic_load_n(&pool->gone, __ATOMIC_RELAXED)) return 0;
+    CUresult result = REAL(cuMemPoolGetAttribute)(pool->handle, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &held);
+    return result == CUDA_SUCCESS ? held : 0;
+}
+
+static struct pool *find(CUmemoryPool handle) {
     vgpu_lock(&pools_lock);
     struct pool *pool = pools;
-    while (pool && pool->handle != handle) pool = pool->next;
-    if (!pool && device && (pool = calloc(1, sizeof *pool))) {
-        pool->handle = handle;
-        pool->charge.device = device;
-        pool->charge.kind = VGPU_KIND_BUFFER;
-        pool->next = pools;
-        pools = pool;
-    }
+    while (pool && (pool->gone || pool->handle != handle)) pool = pool->next;
     vgpu_unlock(&pools_lock);
     return pool;
 }
 
-static uint64_t held_by_driver(CUmemoryPool handle) {
-    cuuint64_t held = 0;
-    CUresult result = REAL(cuMemPoolGetAttribute)(handle, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, &held);
-    return result == CUDA_SUCCESS ? held : 0;
+/* Remembers a pool; its memory is charged on `device`, or nowhere when that is NULL. */
+static struct pool *add(CUmemoryPool handle, struct vgpu_device *device) {
+    struct pool *pool = calloc(1, sizeof *pool);
+    if (!pool) return 0;
+    pool->handle = handle;
+    pool->reserve.charge.device = device;
+    pool->reserve.charge.kind = VGPU_KIND_BUFFER;
+    pool->reserve.held = held_by_driver;
+    vgpu_lock(&pools_lock);
+    pool->next = pools;
+    pools = pool;
+    vgpu_unlock(&pools_lock);
+    return pool;
 }
 
-/* Makes the charge the larger of what lives in the pool and what the driver says it holds; false: over. */
-static bool adjust(struct pool *pool, uint64_t held) {
-    uint64_t due = held > pool->live ? held : pool->live, paid = vgpu_charged_bytes(&pool->charge);
-    if (due <= paid) {
-        vgpu_charge_shrink(&pool->charge, paid - due);
-        return true;
-    }
-    return vgpu_charge_grow(&pool->charge, due - paid);
+/* The card of a pool that this library did not see being made: a default one, or else the current context's. */
+static struct vgpu_device *card_of(CUmemoryPool handle) {
+    CUmemoryPool usual;
+    int count = 0;
+    REAL(cuDeviceGetCount)(&count);
+    for (CUdevice ordinal = 0; ordinal < count; ordinal++)
+        if (REAL(cuDeviceGetDefaultMemPool)(&usual, ordinal) == CUDA_SUCCESS && usual == handle)
+            return vgpu_card_of_ordinal(ordinal);
+    return vgpu_card_of_current_context();
 }
 
-/* Pays for `size` more bytes before the driver is asked; what the pool holds unused is paid already. */
-static bool reserve(struct pool *pool, uint64_t size) {
-    uint64_t held = held_by_driver(pool->handle);
-    vgpu_lock(&pool->lock);
-    uint64_t paid, live = pool->live;
-    pool->live += size;
-    bool fits = !__builtin_add_overflow(live, size, &paid) && adjust(pool, held);
-    if (!fits) pool->live = live;
-    vgpu_unlock(&pool->lock);
-    return fits;
+static struct pool *pool_of(CUmemoryPool handle) {
+    struct pool *pool = find(handle);
+    return pool ? pool : add(handle, card_of(handle));
 }
 
-/* After the driver's answer: `less` bytes no longer live in the pool. */
-static bool follow(struct pool *pool, uint64_t less) {
-    uint64_t held = held_by_driver(pool->handle);
-    vgpu_lock(&pool->lock);
-    pool->live -= less < pool->live ? less : pool->live;
-    bool fits = adjust(pool, held);
-    vgpu_unlock(&pool->lock);
-    return fits;
+static struct pool *current_pool(void) {
+    CUdevice ordinal;
+    CUmemoryPool handle;
+    if (REAL(cuCtxGetDevice)(&ordinal) != CUDA_SUCCESS || !vgpu_card_of_ordinal(ordinal)) return 0;
+    return REAL(cuDeviceGetMemPool)(&handle, ordinal) == CUDA_SUCCESS ? pool_of(handle) : 0;
+}
+
+/* Memory of a captured stream belongs to a graph: see memory_graphs.c. */
+static bool is_capturing(CUstream stream, bool per_thread) {
+    CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+    CUresult result = per_thread ? REAL(cuStreamIsCapturing_ptsz)(stream, &status) : REAL(cuStreamIsCapturing)(stream, &status);
+    return result == CUDA_SUCCESS && status != CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
+static bool begin(struct pool *pool, uint64_t size) {
+    if (vgpu_reserve_begin(&pool->reserve, size)) return true;
+    if (vgpu_reserves_reclaim(pool->reserve.charge.device) && vgpu_reserve_begin(&pool->reserve, size)) return true;
+    vgpu_charge_refused(pool->reserve.charge.device, size);
+    return false;
 }
 
 static void enter(struct pool *pool, CUdeviceptr address, uint64_t size) {
@@ -80,44 +100,47 @@ static void enter(struct pool *pool, CUdeviceptr address, uint64_t size) {
     vgpu_ledger_put(&pooled_addresses, address, &holding);
 }
 
-static struct pool *current_pool(void) {
-    CUdevice ordinal;
-    CUmemoryPool handle;
-    if (REAL(cuCtxGetDevice)(&ordinal) != CUDA_SUCCESS) return 0;
-    struct vgpu_device *device = vgpu_card_of_ordinal(ordinal);
-    if (!device || REAL(cuDeviceGetMemPool)(&handle, ordinal) != CUDA_SUCCESS) return 0;
-    return pool_of(handle, device);
-}
-
-static CUresult settle(struct pool *pool, CUresult result, CUdeviceptr address, uint64_t size) {
-    if (result == CUDA_SUCCESS) enter(pool, address, size);
-    if (!follow(pool, result == CUDA_SUCCESS ? 0 : size))
-        vgpu_log(VGPU_LOG_WARNING, "a pool holds more than its share has left");
-    return result;
+/* After the driver's answer. A pool that grew beyond the limit gives the allocation, and what it grew by, back. */
+static CUresult settle(struct pool *pool, CUresult result, CUdeviceptr address, uint64_t size, CUstream stream,
+                       bool per_thread) {
+    bool fits = vgpu_reserve_end(&pool->reserve, result == CUDA_SUCCESS ? 0 : size);
+    if (result != CUDA_SUCCESS) return result;
+    if (fits) {
+        enter(pool, address, size);
+        return CUDA_SUCCESS;
+    }
+    if (per_thread) REAL(cuMemFreeAsync_ptsz)(address, stream);
+    else REAL(cuMemFreeAsync)(address, stream);
+    REAL(cuStreamSynchronize)(stream);
+    REAL(cuMemPoolTrimTo)(pool->handle, 0);
+    vgpu_reserve_end(&pool->reserve, size);
+    return CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 CUresult vgpu_mem_alloc_async(enum vgpu_function id, CUdeviceptr *address, size_t size, CUstream stream) {
-    struct pool *pool = address ? current_pool() : 0;
-    if (!pool) return REAL_AS(cuMemAllocAsync, id)(address, size, stream);
-    if (!reserve(pool, size)) return CUDA_ERROR_OUT_OF_MEMORY;
+    bool per_thread = id == VGPU_cuMemAllocAsync_ptsz;
+    struct pool *pool = address && !is_capturing(stream, per_thread) ? current_pool() : 0;
+    if (!pool || !pool->reserve.charge.device) return REAL_AS(cuMemAllocAsync, id)(address, size, stream);
+    if (!begin(pool, rounded(size))) return vgpu_swap_alloc(address, size);
     CUresult result = REAL_AS(cuMemAllocAsync, id)(address, size, stream);
-    return settle(pool, result, *address, size);
+    return settle(pool, result, *address, rounded(size), stream, per_thread);
 }
 
 CUresult vgpu_mem_alloc_from_pool_async(enum vgpu_function id, CUdeviceptr *address, size_t size, CUmemoryPool handle,
                                         CUstream stream) {
-    struct pool *pool = address ? pool_of(handle, vgpu_card_of_current_context()) : 0;
-    if (!pool) return REAL_AS(cuMemAllocFromPoolAsync, id)(address, size, handle, stream);
-    if (!reserve(pool, size)) return CUDA_ERROR_OUT_OF_MEMORY;
+    bool per_thread = id == VGPU_cuMemAllocFromPoolAsync_ptsz;
+    struct pool *pool = address && handle && !is_capturing(stream, per_thread) ? pool_of(handle) : 0;
+    if (!pool || !pool->reserve.charge.device) return REAL_AS(cuMemAllocFromPoolAsync, id)(address, size, handle, stream);
+    if (!begin(pool, rounded(size))) return vgpu_swap_alloc(address, size);
     CUresult result = REAL_AS(cuMemAllocFromPoolAsync, id)(address, size, handle, stream);
-    return settle(pool, result, *address, size);
+    return settle(pool, result, *address, rounded(size), stream, per_thread);
 }
 
 CUresult vgpu_free_pooled(CUdeviceptr address, CUresult (*free)(void *), void *argument, bool *pooled) {
     struct vgpu_holding holding;
     *pooled = vgpu_ledger_take(&pooled_addresses, address, &holding);
     CUresult result = *pooled ? free(argument) : CUDA_SUCCESS;
-    if (*pooled && result == CUDA_SUCCESS) follow(holding.record, holding.size);
+    if (*pooled && result == CUDA_SUCCESS) vgpu_reserve_end(&((struct pool *)holding.record)->reserve, holding.size);
     if (*pooled && result != CUDA_SUCCESS) vgpu_ledger_put(&pooled_addresses, address, &holding);
     return result;
 }
@@ -133,37 +156,60 @@ static CUresult free_on_stream(void *argument) {
     return REAL_AS(cuMemFreeAsync, wanted->id)(wanted->address, wanted->stream);
 }
 
+/* Memory that came from the host in place of a pool: freed when the stream has come so far. */
+static CUresult free_swapped(void *argument) {
+    struct stream_free *wanted = argument;
+    bool per_thread = wanted->id == VGPU_cuMemFreeAsync_ptsz;
+    CUresult result = per_thread ? REAL(cuStreamSynchronize_ptsz)(wanted->stream) : REAL(cuStreamSynchronize)(wanted->stream);
+    return result == CUDA_SUCCESS ? REAL(cuMemFree_v2)(wanted->address) : result;
+}
+
 CUresult vgpu_mem_free_async(enum vgpu_function id, CUdeviceptr address, CUstream stream) {
     struct stream_free wanted = {id, address, stream};
     bool pooled;
     CUresult result = vgpu_free_pooled(address, free_on_stream, &wanted, &pooled);
-    return pooled ? result : vgpu_release(&vgpu_linear, address, free_on_stream, &wanted);
+    if (pooled) return result;
+    return vgpu_release(&vgpu_linear, address, vgpu_is_swapped(address) ? free_swapped : free_on_stream, &wanted);
+}
+
+CUresult vgpu_mem_pool_create(enum vgpu_function id, CUmemoryPool *handle, const CUmemPoolProps *wanted) {
+    CUresult result = REAL_AS(cuMemPoolCreate, id)(handle, wanted);
+    if (result != CUDA_SUCCESS) return result;
+    bool on_card = wanted->location.type == CU_MEM_LOCATION_TYPE_DEVICE;
+    add(*handle, on_card ? vgpu_card_of_ordinal(wanted->location.id) : 0);
+    return result;
 }
 
 CUresult vgpu_mem_pool_trim_to(enum vgpu_function id, CUmemoryPool handle, size_t keep) {
     CUresult result = REAL_AS(cuMemPoolTrimTo, id)(handle, keep);
-    struct pool *pool = pool_of(handle, 0);
-    if (pool) follow(pool, 0);
+    struct pool *pool = find(handle);
+    if (pool) vgpu_reserve_end(&pool->reserve, 0);
     return result;
 }
 
 CUresult vgpu_mem_pool_destroy(enum vgpu_function id, CUmemoryPool handle) {
+    struct pool *pool = find(handle);
     CUresult result = REAL_AS(cuMemPoolDestroy, id)(handle);
-    struct pool *pool = pool_of(handle, 0);
     if (result != CUDA_SUCCESS || !pool) return result;
-    vgpu_lock(&pool->lock);
-    pool->live = 0;
-    vgpu_charge_end(&pool->charge);
-    vgpu_unlock(&pool->lock);
+    __atomic_store_n(&pool->gone, true, __ATOMIC_RELAXED);
+    vgpu_reserve_end(&pool->reserve, 0); /* what still lives in it is charged until it is freed */
     return result;
+}
+
+bool vgpu_pools_reclaim(const struct vgpu_device *device) {
+    uint64_t before = vgpu_pool_bytes(device);
+    for (struct pool *pool = ACQUIRE_LOAD(&pools); pool; pool = pool->next) {
+        if (pool->gone || pool->reserve.charge.device != device || !vgpu_charged_bytes(&pool->reserve.charge)) continue;
+        REAL(cuMemPoolTrimTo)(pool->handle, 0);
+        vgpu_reserve_end(&pool->reserve, 0);
+    }
+    return vgpu_pool_bytes(device) < before;
 }
 
 uint64_t vgpu_pool_bytes(const struct vgpu_device *device) {
     uint64_t sum = 0;
-    vgpu_lock(&pools_lock);
-    for (struct pool *pool = pools; pool; pool = pool->next)
-        if (pool->charge.device == device) sum += vgpu_charged_bytes(&pool->charge);
-    vgpu_unlock(&pools_lock);
+    for (struct pool *pool = ACQUIRE_LOAD(&pools); pool; pool = pool->next)
+        if (pool->reserve.charge.device == device) sum += vgpu_charged_bytes(&pool->reserve.charge);
     return sum;
 }
 

@@ -4,16 +4,19 @@
 
 #include "cards.h"
 #include "charge.h"
+#include "identity.h"
+#include "swap.h"
 
 #define MOST_PROCESSES 4096u
 
-/* The share's memory in place of the card's; free never exceeds what the card really has. */
+/* The share's memory in place of the card's, with what it may swap; free never exceeds what there really is. */
 static void narrow(const struct vgpu_device *device, unsigned long long *total, unsigned long long *free,
                    unsigned long long *used) {
-    uint64_t limit = vgpu_device_limit(device), charged = vgpu_device_used(device);
-    uint64_t left = limit > charged ? limit - charged : 0;
-    if (limit < *total) *total = limit;
-    if (left < *free) *free = left;
+    struct vgpu_memory_view view = {*total, *free};
+    vgpu_narrow(device, &view);
+    *total = view.total;
+    *free = view.free;
+    uint64_t charged = vgpu_device_used(device) + vgpu_swap_used(device);
     *used = charged < *total ? charged : *total;
 }
 
@@ -33,15 +36,23 @@ nvmlReturn_t vgpu_nvml_memory_info_v2(enum vgpu_function id, nvmlDevice_t handle
     return result;
 }
 
-/* What the process is charged on the card; false: it is none of the share's. */
-static bool is_ours(const struct vgpu_device *device, unsigned pid, uint64_t *charged) {
+struct seen {
+    unsigned pid; /* as the program should see it */
+    uint64_t charged;
+};
+
+/* The process that NVML calls `pid`; false: it is none of the share's. In this process's PID namespace it is shown
+ * by its id there, which is what the program knows it by. */
+static bool is_ours(const struct vgpu_device *device, unsigned pid, struct seen *seen) {
     bool found = false;
-    *charged = 0;
-    for (unsigned i = 0; i < device->share_count; i++)
+    *seen = (struct seen){pid, 0};
+    for (unsigned i = 0; pid && i < device->share_count; i++)
         for (unsigned n = 0; n < VGPU_USAGE_SLOTS; n++) {
             const struct vgpu_usage_slot *slot = &device->shares[i].usage->slots[n];
-            if (ACQUIRE_LOAD(&slot->state) == VGPU_SLOT_FREE || (unsigned)RELAXED_LOAD(&slot->pid) != pid) continue;
-            *charged += RELAXED_LOAD(&slot->charged_bytes);
+            if (ACQUIRE_LOAD(&slot->state) == VGPU_SLOT_FREE || ACQUIRE_LOAD(&slot->nvml_pid) != pid) continue;
+            unsigned namespace = RELAXED_LOAD(&slot->pid_namespace);
+            if (namespace && namespace == vgpu_pid_namespace()) seen->pid = (unsigned)RELAXED_LOAD(&slot->pid);
+            seen->charged += RELAXED_LOAD(&slot->charged_bytes);
             found = true;
         }
     return found;
@@ -63,9 +74,10 @@ static nvmlReturn_t keep_ours(const struct vgpu_device *device, char *all, unsig
     unsigned kept = 0, room = out ? *count : 0;
     for (unsigned i = 0; i < seen; i++) {
         nvmlProcessInfo_v1_t *process = (nvmlProcessInfo_v1_t *)(void *)(all + i * size); /* all forms begin alike */
-        uint64_t charged;
-        if (!is_ours(device, process->pid, &charged)) continue;
-        process->usedGpuMemory = charged;
+        struct seen seen_as;
+        if (!is_ours(device, process->pid, &seen_as)) continue;
+        process->pid = seen_as.pid;
+        process->usedGpuMemory = seen_as.charged;
         if (kept < room) memcpy((char *)out + kept * size, process, size);
         kept++;
     }
@@ -106,10 +118,11 @@ nvmlReturn_t vgpu_nvml_process_detail_list(enum vgpu_function id, nvmlDevice_t h
     unsigned kept = 0;
     if (!device || !device->share_count) return result;
     for (unsigned i = 0; i < list->numProcArrayEntries; i++) {
-        uint64_t charged;
-        if (!is_ours(device, list->procArray[i].pid, &charged)) continue;
+        struct seen seen;
+        if (!is_ours(device, list->procArray[i].pid, &seen)) continue;
         list->procArray[kept] = list->procArray[i];
-        list->procArray[kept++].usedGpuMemory = charged;
+        list->procArray[kept].pid = seen.pid;
+        list->procArray[kept++].usedGpuMemory = seen.charged;
     }
     list->numProcArrayEntries = kept;
     return result;
@@ -123,8 +136,10 @@ nvmlReturn_t vgpu_nvml_process_utilization(enum vgpu_function id, nvmlDevice_t h
     unsigned kept = 0;
     if (!device || !device->share_count) return result;
     for (unsigned i = 0; i < *count; i++) {
-        uint64_t charged;
-        if (is_ours(device, samples[i].pid, &charged)) samples[kept++] = samples[i];
+        struct seen seen;
+        if (!is_ours(device, samples[i].pid, &seen)) continue;
+        samples[kept] = samples[i];
+        samples[kept++].pid = seen.pid;
     }
     *count = kept;
     return kept ? result : NVML_ERROR_NOT_FOUND; /* what NVML says when it has no sample */
@@ -137,9 +152,61 @@ nvmlReturn_t vgpu_nvml_processes_utilization_info(enum vgpu_function id, nvmlDev
     unsigned kept = 0;
     if (!device || !device->share_count) return result;
     for (unsigned i = 0; i < list->processSamplesCount; i++) {
-        uint64_t charged;
-        if (is_ours(device, list->procUtilArray[i].pid, &charged)) list->procUtilArray[kept++] = list->procUtilArray[i];
+        struct seen seen;
+        if (!is_ours(device, list->procUtilArray[i].pid, &seen)) continue;
+        list->procUtilArray[kept] = list->procUtilArray[i];
+        list->procUtilArray[kept++].pid = seen.pid;
     }
     list->processSamplesCount = kept;
     return kept ? result : NVML_ERROR_NOT_FOUND;
+}
+
+/* The number by which NVML knows the share's process that the program calls `pid`; 0: none of the share's. */
+static unsigned number_of(const struct vgpu_device *device, unsigned pid) {
+    for (unsigned i = 0; i < device->share_count; i++)
+        for (unsigned n = 0; n < VGPU_USAGE_SLOTS; n++) {
+            const struct vgpu_usage_slot *slot = &device->shares[i].usage->slots[n];
+            unsigned number = ACQUIRE_LOAD(&slot->state) == VGPU_SLOT_FREE ? 0 : ACQUIRE_LOAD(&slot->nvml_pid);
+            struct seen seen;
+            if (number && is_ours(device, number, &seen) && seen.pid == pid) return number;
+        }
+    return 0;
+}
+
+nvmlReturn_t vgpu_nvml_accounting_pids(enum vgpu_function id, nvmlDevice_t handle, unsigned *count, unsigned *pids) {
+    struct vgpu_device *device = count ? vgpu_card_of_nvml(handle) : 0;
+    unsigned all = MOST_PROCESSES, kept = 0, room = count && pids ? *count : 0;
+    if (!device || !device->share_count) return REAL_AS(nvmlDeviceGetAccountingPids, id)(handle, count, pids);
+    unsigned *list = calloc(all, sizeof *list);
+    if (!list) return NVML_ERROR_INSUFFICIENT_SIZE;
+    nvmlReturn_t result = REAL_AS(nvmlDeviceGetAccountingPids, id)(handle, &all, list);
+    for (unsigned i = 0; result == NVML_SUCCESS && i < all; i++) {
+        struct seen seen;
+        if (!is_ours(device, list[i], &seen)) continue;
+        if (kept < room) pids[kept] = seen.pid;
+        kept++;
+    }
+    free(list);
+    if (result != NVML_SUCCESS) return result;
+    *count = kept;
+    return kept > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
+}
+
+nvmlReturn_t vgpu_nvml_accounting_stats(enum vgpu_function id, nvmlDevice_t handle, unsigned pid,
+                                        nvmlAccountingStats_t *stats) {
+    struct vgpu_device *device = vgpu_card_of_nvml(handle);
+    if (!device || !device->share_count) return REAL_AS(nvmlDeviceGetAccountingStats, id)(handle, pid, stats);
+    unsigned number = number_of(device, pid);
+    return number ? REAL_AS(nvmlDeviceGetAccountingStats, id)(handle, number, stats) : NVML_ERROR_NOT_FOUND;
+}
+
+nvmlReturn_t vgpu_nvml_accounting_stats_v2(enum vgpu_function id, nvmlDevice_t handle, nvmlAccountingStats_v2_t *stats) {
+    struct vgpu_device *device = stats ? vgpu_card_of_nvml(handle) : 0;
+    if (!device || !device->share_count) return REAL_AS(nvmlDeviceGetAccountingStats_v2, id)(handle, stats);
+    unsigned asked = stats->pid, number = number_of(device, asked);
+    if (!number) return NVML_ERROR_NOT_FOUND;
+    stats->pid = number;
+    nvmlReturn_t result = REAL_AS(nvmlDeviceGetAccountingStats_v2, id)(handle, stats);
+    stats->pid = asked;
+    return result;
 }

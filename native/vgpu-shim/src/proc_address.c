@@ -1,4 +1,7 @@
-/* cuGetProcAddress: the driver decides which form of a function a program gets; we answer with its hook. */
+/* cuGetProcAddress: the driver decides which form of a function a program gets; we answer with its hook.
+ *
+ * Programs ask for the same few hundred names again and again, and most are not hooked: what was found out for
+ * an answer is kept, in a place that its address tells. A line is written once and never changed. */
 #include <string.h>
 
 #include "vgpu.h"
@@ -40,15 +43,59 @@ static void *hook_of(const char *name, void *answer, int version, uint64_t flags
     return (void *)vgpu_functions[id].entry;
 }
 
+#define LINES_LOG2 10
+#define LONGEST_KEPT 39
+
+enum line_state { LINE_FREE, LINE_TAKEN, LINE_KEPT };
+
+struct line {
+    uint32_t state;
+    uint32_t version_and_flags;
+    const void *answer;
+    void *given; /* the hook, or the answer itself */
+    char name[LONGEST_KEPT + 1];
+};
+
+static struct line lines[1u << LINES_LOG2];
+
+static struct line *line_of(const void *answer) {
+    return &lines[(uint64_t)answer * 0x9e3779b97f4a7c15ull >> (64 - LINES_LOG2)];
+}
+
+static uint32_t version_and_flags(int version, uint64_t flags) { return (uint32_t)version << 4 | (uint32_t)(flags & 15); }
+
+static void keep(struct line *line, const char *name, const void *answer, uint32_t wanted, void *given) {
+    uint32_t free = LINE_FREE;
+    size_t length = strlen(name);
+    if (length > LONGEST_KEPT || RELAXED_LOAD(&line->state) != LINE_FREE) return;
+    if (!__atomic_compare_exchange_n(&line->state, &free, LINE_TAKEN, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return;
+    memcpy(line->name, name, length + 1);
+    line->answer = answer;
+    line->version_and_flags = wanted;
+    line->given = given;
+    RELEASE_STORE(&line->state, LINE_KEPT);
+}
+
+static void *given_for(const char *name, void *answer, int version, uint64_t flags) {
+    struct line *line = line_of(answer);
+    uint32_t wanted = version_and_flags(version, flags);
+    if (VGPU_LIKELY(ACQUIRE_LOAD(&line->state) == LINE_KEPT && line->answer == answer &&
+                    line->version_and_flags == wanted && strcmp(line->name, name) == 0))
+        return line->given;
+    void *given = hook_of(name, answer, version, flags);
+    keep(line, name, answer, wanted, given);
+    return given;
+}
+
 CUresult vgpu_get_proc_address(enum vgpu_function id, const char *symbol, void **pfn, int version, cuuint64_t flags) {
     CUresult result = REAL_AS(cuGetProcAddress, id)(symbol, pfn, version, flags);
-    if (result == CUDA_SUCCESS && symbol && pfn && *pfn) *pfn = hook_of(symbol, *pfn, version, flags);
+    if (result == CUDA_SUCCESS && symbol && pfn && *pfn) *pfn = given_for(symbol, *pfn, version, flags);
     return result;
 }
 
 CUresult vgpu_get_proc_address_v2(enum vgpu_function id, const char *symbol, void **pfn, int version, cuuint64_t flags,
                                   CUdriverProcAddressQueryResult *status) {
     CUresult result = REAL_AS(cuGetProcAddress_v2, id)(symbol, pfn, version, flags, status);
-    if (result == CUDA_SUCCESS && symbol && pfn && *pfn) *pfn = hook_of(symbol, *pfn, version, flags);
+    if (result == CUDA_SUCCESS && symbol && pfn && *pfn) *pfn = given_for(symbol, *pfn, version, flags);
     return result;
 }

@@ -21,12 +21,11 @@ uint64_t vgpu_now_ns(void) {
 /* The kernel's own call: glibc has had a symbol for it since 2.33 only. */
 bool vgpu_file_status(int file, struct stat *status) { return syscall(SYS_fstat, file, status) == 0; }
 
-static void *map_file(const char *path, int flags, int protection, size_t size) {
-    int file = open(path, flags | O_CLOEXEC);
-    struct stat status;
+static void *map_file(const char *path, int flags, int protection, size_t size, struct stat *status) {
+    int file = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     void *at = MAP_FAILED;
     if (file < 0) return 0;
-    if (vgpu_file_status(file, &status) && S_ISREG(status.st_mode) && status.st_size >= (off_t)size)
+    if (vgpu_file_status(file, status) && S_ISREG(status->st_mode) && status->st_size >= (off_t)size)
         at = mmap(0, size, protection, MAP_SHARED, file, 0);
     else errno = EPROTO;
     int saved = errno;
@@ -48,24 +47,29 @@ static bool usage_is_valid(const struct vgpu_usage *usage) {
 }
 
 static int map_usage(struct vgpu_region *region) {
-    struct vgpu_usage *usage = map_file(region->usage_path, O_RDWR, PROT_READ | PROT_WRITE, VGPU_USAGE_SIZE);
+    struct stat status;
+    struct vgpu_usage *usage =
+        map_file(region->usage_path, O_RDWR, PROT_READ | PROT_WRITE, VGPU_USAGE_SIZE, &status);
     if (!usage) return -errno;
     if (!usage_is_valid(usage)) {
         munmap(usage, VGPU_USAGE_SIZE);
         return -EPROTO;
     }
     region->usage = usage;
+    region->file_system = status.st_dev;
+    region->inode = status.st_ino;
     return 0;
 }
 
 int vgpu_region_map(struct vgpu_region *region, const char *folder) {
     char path[VGPU_PATH_SIZE];
+    struct stat status;
     memset(region, 0, sizeof *region);
-    region->lock_file = -1;
+    region->lock_file = region->repair_file = -1;
     if (snprintf(path, sizeof path, "%s/limits", folder) >= (int)sizeof path) return -ENAMETOOLONG;
     if (snprintf(region->usage_path, sizeof region->usage_path, "%s/usage", folder) >= (int)sizeof path)
         return -ENAMETOOLONG;
-    void *limits = map_file(path, O_RDONLY, PROT_READ, VGPU_LIMITS_SIZE);
+    void *limits = map_file(path, O_RDONLY, PROT_READ, VGPU_LIMITS_SIZE, &status);
     if (!limits) return -errno;
     if (!limits_are_valid(limits)) {
         munmap(limits, VGPU_LIMITS_SIZE);
@@ -81,6 +85,10 @@ static bool only_guaranteed(const struct vgpu_limits *limits) {
     if (VGPU_LIKELY(timeout == 0)) return false;
     uint64_t beat = RELAXED_LOAD(&limits->heartbeat_ns), now = vgpu_now_ns();
     return now > beat && now - beat > timeout;
+}
+
+bool vgpu_region_is_paused(const struct vgpu_region *region) {
+    return VGPU_UNLIKELY(RELAXED_LOAD(&region->limits->gate) == VGPU_GATE_PAUSED) && !only_guaranteed(region->limits);
 }
 
 uint64_t vgpu_region_memory_limit(const struct vgpu_region *region) {

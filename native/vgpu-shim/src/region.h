@@ -8,14 +8,18 @@
 #define VGPU_PATH_SIZE 512
 
 /* What a charge is for; each has its figure in the slot. */
-enum vgpu_kind { VGPU_KIND_CONTEXT, VGPU_KIND_MODULE, VGPU_KIND_BUFFER, VGPU_KIND_MANAGED };
+enum vgpu_kind { VGPU_KIND_CONTEXT, VGPU_KIND_MODULE, VGPU_KIND_BUFFER, VGPU_KIND_MANAGED, VGPU_KIND_SWAP };
 
 struct vgpu_region {
     char usage_path[VGPU_PATH_SIZE];
     const struct vgpu_limits *limits;
     struct vgpu_usage *usage;
+    uint64_t file_system, inode;  /* which file `usage` is: a path, or a descriptor's number, may come to mean another */
     struct vgpu_usage_slot *slot; /* this process's; 0 until it first charges */
     int lock_file;                /* the open file description that holds the slot's lock byte; -1: none */
+    void *held;                   /* a mapping of it, that no child inherits and no close() ends; 0: none */
+    int repair_file;              /* another, by which others' lock bytes are tried while repair lasts; -1: none */
+    uint64_t recount_not_before_ns;
     struct vgpu_lock lock;        /* claiming and repairing, within this process */
 };
 
@@ -24,6 +28,9 @@ int vgpu_region_map(struct vgpu_region *region, const char *folder);
 
 /* This process's slot, claimed at the first call; NULL when all slots are taken or the file is lost. */
 struct vgpu_usage_slot *vgpu_region_slot(struct vgpu_region *region);
+
+/* Whether the driver may still hold what a dead process had, so that its charge stays; NULL: nobody can tell. */
+extern bool (*vgpu_region_lingers)(const struct vgpu_usage_slot *dead);
 
 /* Gives the charges of dead processes back to the share. Cheap when there are none. */
 void vgpu_region_repair(struct vgpu_region *region);
@@ -39,6 +46,12 @@ uint64_t vgpu_region_memory_limit(const struct vgpu_region *region);
 
 /* Percent of the card that the share may use now; 0: no cap. */
 uint32_t vgpu_region_cores_limit(const struct vgpu_region *region);
+
+/* True while the share is to wait; a gate whose keeper shows no sign of life any more is open. */
+bool vgpu_region_is_paused(const struct vgpu_region *region);
+
+/* Remembers which process this is, so that a copy of it made by a bare fork or clone call is noticed. */
+void vgpu_process_begin(void);
 
 /* In a forked child: the slot and its charges are the parent's. */
 void vgpu_region_forget_slot(struct vgpu_region *region);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "background.h"
@@ -21,8 +22,10 @@ extern char **environ;
 
 static struct vgpu_device devices[VGPU_MAX_DEVICES];
 static unsigned device_count;
-static struct vgpu_lock attach_lock;
-static int attached;
+
+/* Who attaches: 0 nobody yet, a process id, or ATTACHED. Not a lock: a child forked amid it could never take it. */
+#define ATTACHED (-1)
+static int32_t attaching;
 
 static struct vgpu_device *find_device(const char *uuid) {
     for (unsigned i = 0; i < device_count; i++)
@@ -36,13 +39,6 @@ static struct vgpu_device *device_for(const char *uuid) {
     device = &devices[device_count++];
     snprintf(device->uuid, sizeof device->uuid, "%s", uuid);
     return device;
-}
-
-static void tell(const struct vgpu_region *region) {
-    const struct vgpu_limits *limits = region->limits;
-    vgpu_log(VGPU_LOG_INFO, "abi %u.%u share %.63s of %.95s: memory %llu cores %u policy %u", VGPU_ABI_MAJOR,
-             VGPU_ABI_MINOR, limits->share_key, limits->device_uuid, (unsigned long long)limits->memory_current_bytes,
-             limits->cores_current, limits->compute_policy);
 }
 
 /* Adds the share in `folder`. One that cannot be enforced is told of, and refuses if its limits say so. */
@@ -62,7 +58,6 @@ static void add_share(const char *folder) {
         return;
     }
     device->shares[device->share_count++] = region;
-    tell(&region);
 }
 
 static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
@@ -89,8 +84,31 @@ static void make_shares_from_environment(void) {
     }
 }
 
+/* The one line at the start: version, shares and their limits. */
+static void tell(void) {
+    static const char *const policies[] = {"fixed", "burst", "shared"};
+    char line[VGPU_LOG_LINE_SIZE];
+    size_t length = 0;
+    unsigned count = 0;
+    for (unsigned i = 0; i < device_count; i++)
+        for (unsigned n = 0; n < devices[i].share_count && length < sizeof line; n++, count++) {
+            const struct vgpu_limits *limits = devices[i].shares[n].limits;
+            length += (size_t)snprintf(line + length, sizeof line - length,
+                                       "; %.63s of %s: memory %llu bytes, cores %u %%, policy %s, priority %s",
+                                       limits->share_key, devices[i].uuid,
+                                       (unsigned long long)limits->memory_current_bytes, limits->cores_current,
+                                       limits->compute_policy < 3 ? policies[limits->compute_policy] : "unknown",
+                                       limits->priority == VGPU_PRIORITY_HIGH ? "high" : "low");
+        }
+    vgpu_log(VGPU_LOG_INFO, "libvgpu %s, abi %u.%u, %u share(s)%s", VGPU_VERSION, VGPU_ABI_MAJOR, VGPU_ABI_MINOR, count,
+             count ? line : "");
+}
+
 static void attach(void) {
     char root[VGPU_PATH_SIZE];
+    device_count = 0; /* a parent may have been amid it when it forked us */
+    memset(devices, 0, sizeof devices);
+    vgpu_process_begin();
     if (access(MOUNTED_SHARES, F_OK) == 0) {
         add_folder(MOUNTED_SHARES);
     } else {
@@ -99,17 +117,25 @@ static void attach(void) {
     }
     bool enforced = false;
     for (unsigned i = 0; i < device_count; i++) enforced |= devices[i].share_count || devices[i].refuses;
-    if (enforced) vgpu_background_prepare();
-    else vgpu_log(VGPU_LOG_WARNING, "no share found: nothing is limited");
+    if (enforced) {
+        vgpu_background_prepare();
+        tell();
+    } else vgpu_log(VGPU_LOG_WARNING, "no share found: nothing is limited");
 }
 
 void vgpu_shares_attach(void) {
-    if (VGPU_LIKELY(ACQUIRE_LOAD(&attached))) return;
+    int32_t me = 0;
     int saved = errno;
-    vgpu_lock(&attach_lock);
-    if (!attached) attach();
-    RELEASE_STORE(&attached, 1);
-    vgpu_unlock(&attach_lock);
+    for (int32_t seen; VGPU_UNLIKELY((seen = ACQUIRE_LOAD(&attaching)) != ATTACHED);) {
+        struct timespec nap = {0, 1000000};
+        if (!me) me = (int32_t)getpid();
+        if (seen == me) {
+            clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, 0);
+        } else if (__atomic_compare_exchange_n(&attaching, &seen, me, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+            attach();
+            RELEASE_STORE(&attaching, ATTACHED);
+        }
+    }
     errno = saved;
 }
 

@@ -8,6 +8,26 @@
 #define VGPU_MAX_SHARES 8 /* of one card, in one container */
 
 #define VGPU_COUNTERS 16u
+#define VGPU_READINGS 6u
+
+/* What this process and its share have paid for, at a moment. */
+struct vgpu_reading {
+    uint64_t at_ns, process, share;
+};
+
+/* What the background knows of a card; see watch.c. */
+struct vgpu_watched {
+    uint32_t company;    /* atomic; enum vgpu_company */
+    uint32_t arrivals;   /* atomic; changes from alone to in company */
+    uint32_t ceiling;    /* atomic; percent that a burst share may use; 0: its guarantee only */
+    uint32_t correction; /* atomic; what estimates are multiplied by, in 4096ths; 0: as they are */
+    uint32_t terms, turn, others, waited;
+    uint64_t span_ns, usual_ns; /* atomic; measured launches since the last turn, and what they usually take */
+    uint64_t longest_ns; /* of the measured launches lately */
+    uint64_t done_ns;    /* atomic; when the card should be done with what this process has paid for */
+    uint64_t wanted_until_ns, corrected_ns, published_launches;
+    struct vgpu_reading readings[VGPU_READINGS]; /* newest first */
+};
 
 /* A card of which the container holds one or several shares; they add up. */
 struct vgpu_device {
@@ -20,10 +40,7 @@ struct vgpu_device {
         uint64_t launches;
         char pad[56];
     } counters[VGPU_COUNTERS]; /* this process's launches; see compute.c */
-    struct {
-        uint32_t is_idle; /* nobody but this share uses the card */
-        uint64_t published_launches, asked_ns, share_busy_ns;
-    } watched; /* what the background saw last */
+    struct vgpu_watched watched;
 };
 
 /* Finds and maps the shares, at the first call. */

@@ -1,21 +1,42 @@
 /* Which processes of a share live: one slot each, and one lock byte that the kernel drops when they die.
  *
  * The lock belongs to an open file description of its own, so a close() by the program's other code cannot
- * drop it (a mapping holds it too), and a forked child cannot keep it (the mapping is not inherited). */
+ * drop it (a mapping holds it too), and a forked child cannot keep it (the mapping is not inherited). The
+ * descriptor stays open beside the mapping, because a dying process loses its mappings before its files, and
+ * the driver's memory goes with the driver's files. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "accounting.h"
+#include "background.h"
 #include "region.h"
 
 #ifndef F_OFD_SETLK
 #define F_OFD_SETLK 37
 #endif
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+#define HELD_SIZE 4096
+
+static uint32_t unwiped_mark = 1; /* where the kernel wipes no pages, only the C library tells of a fork */
+uint32_t *vgpu_process_mark = &unwiped_mark;
+
+void vgpu_process_begin(void) {
+    if (vgpu_process_mark == &unwiped_mark) {
+        void *page = mmap(0, HELD_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (page == MAP_FAILED) return;
+        if (madvise(page, HELD_SIZE, MADV_WIPEONFORK) == 0) vgpu_process_mark = page;
+        else munmap(page, HELD_SIZE);
+    }
+    __atomic_store_n(vgpu_process_mark, 1, __ATOMIC_RELAXED);
+}
 
 bool vgpu_slot_lock(int file, unsigned number, bool lock) {
     struct flock request = {
@@ -25,6 +46,20 @@ bool vgpu_slot_lock(int file, unsigned number, bool lock) {
         .l_len = 1,
     };
     return fcntl(file, F_OFD_SETLK, &request) == 0;
+}
+
+bool vgpu_usage_is(const struct vgpu_region *region, int file) {
+    struct stat status;
+    return file >= 0 && vgpu_file_status(file, &status) && status.st_dev == region->file_system &&
+           status.st_ino == region->inode;
+}
+
+int vgpu_usage_open(const struct vgpu_region *region) {
+    int file = open(region->usage_path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (file < 0 || vgpu_usage_is(region, file)) return file;
+    close(file);
+    errno = ESTALE;
+    return -1;
 }
 
 /* Field 22 of /proc/self/stat; it stands behind the command, which may hold spaces and brackets. */
@@ -40,13 +75,14 @@ static uint64_t own_start_time(void) {
     return at ? strtoull(at, 0, 10) : 0;
 }
 
-static int open_lock_file(struct vgpu_region *region) {
-    int file = open(region->usage_path, O_RDWR | O_CLOEXEC);
-    if (file < 0) return -errno;
-    void *hold = mmap(0, 4096, PROT_READ, MAP_SHARED, file, 0);
-    if (hold != MAP_FAILED) madvise(hold, 4096, MADV_DONTFORK);
+static bool open_lock_file(struct vgpu_region *region) {
+    int file = vgpu_usage_open(region);
+    if (file < 0) return false;
+    void *held = mmap(0, HELD_SIZE, PROT_READ, MAP_SHARED, file, 0);
+    if (held != MAP_FAILED) madvise(held, HELD_SIZE, MADV_DONTFORK);
+    region->held = held == MAP_FAILED ? 0 : held;
     region->lock_file = file;
-    return 0;
+    return true;
 }
 
 static void fill_slot(struct vgpu_usage_slot *slot) {
@@ -70,25 +106,39 @@ static struct vgpu_usage_slot *claim(struct vgpu_region *region) {
     return 0;
 }
 
+static struct vgpu_usage_slot *claim_or_repair(struct vgpu_region *region) {
+    if (!region->usage || !(vgpu_usage_is(region, region->lock_file) || open_lock_file(region))) return 0;
+    struct vgpu_usage_slot *slot = claim(region);
+    return slot || !vgpu_repair_locked(region) ? slot : claim(region);
+}
+
+static struct vgpu_usage_slot *first_slot(struct vgpu_region *region) {
+    vgpu_lock(&region->lock);
+    if (!region->slot) RELEASE_STORE(&region->slot, claim_or_repair(region));
+    struct vgpu_usage_slot *slot = region->slot;
+    vgpu_unlock(&region->lock);
+    if (slot) vgpu_region_repair(region);
+    else vgpu_log(VGPU_LOG_ERROR, "%s: no process slot to be had: its allocations are refused", region->usage_path);
+    return slot;
+}
+
 struct vgpu_usage_slot *vgpu_region_slot(struct vgpu_region *region) {
     struct vgpu_usage_slot *slot = ACQUIRE_LOAD(&region->slot);
-    if (VGPU_LIKELY(slot != 0)) return slot;
-    vgpu_lock(&region->lock);
-    if (!region->slot && region->usage && (region->lock_file >= 0 || open_lock_file(region) == 0)) {
-        slot = claim(region);
-        if (slot) RELEASE_STORE(&region->slot, slot);
-        else if (vgpu_repair_locked(region)) RELEASE_STORE(&region->slot, claim(region));
-    }
-    slot = region->slot;
-    vgpu_unlock(&region->lock);
-    if (!slot) vgpu_log(VGPU_LOG_ERROR, "%s: no process slot to be had: its allocations are refused", region->usage_path);
-    else vgpu_region_repair(region);
-    return slot;
+    bool same = vgpu_same_process();
+    if (VGPU_LIKELY(slot && same)) return slot;
+    if (!same) vgpu_forget_parent();
+    return first_slot(region);
+}
+
+static void close_if_ours(const struct vgpu_region *region, int *file) {
+    if (vgpu_usage_is(region, *file)) close(*file);
+    *file = -1;
 }
 
 void vgpu_region_forget_slot(struct vgpu_region *region) {
     memset(&region->lock, 0, sizeof region->lock);
     region->slot = 0;
-    if (region->lock_file >= 0) close(region->lock_file);
-    region->lock_file = -1;
+    region->held = 0;
+    close_if_ours(region, &region->lock_file);
+    close_if_ours(region, &region->repair_file);
 }

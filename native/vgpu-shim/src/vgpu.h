@@ -21,6 +21,14 @@
 /* The same where several symbols share one body, and `id` says which was called. */
 #define REAL_AS(name, id) ((vgpu_fn_##name)vgpu_real(id))
 
+/* A call in whose place the callee returns to our caller, which it may ask for. A compiler that cannot promise it
+ * (sanitized builds) makes a common call. */
+#if __has_attribute(musttail)
+#define VGPU_TAIL_CALL __attribute__((musttail)) return
+#else
+#define VGPU_TAIL_CALL return
+#endif
+
 #define RELAXED_LOAD(pointer) __atomic_load_n((pointer), __ATOMIC_RELAXED)
 #define ACQUIRE_LOAD(pointer) __atomic_load_n((pointer), __ATOMIC_ACQUIRE)
 #define RELEASE_STORE(pointer, value) __atomic_store_n((pointer), (value), __ATOMIC_RELEASE)

@@ -6,6 +6,7 @@
 #include "driver.h"
 
 #define PLACES 8
+#define STEP 512 /* the card rounds up to it: what the card counts is then what was asked for */
 
 static int rounds;
 static uint64_t allowance;
@@ -33,6 +34,7 @@ static void give_back(struct holder *holder, unsigned place) {
 
 static void take(struct holder *holder, unsigned place) {
     uint64_t left = allowance - holder->total, size = next_random(&holder->state) % (allowance / 2) + 1;
+    size = (size + STEP - 1) / STEP * STEP;
     if (size > left) size = left;
     if (!size) return;
     CUresult result = CALL(cuMemAlloc_v2, "cuMemAlloc_v2")(&holder->addresses[place], size);

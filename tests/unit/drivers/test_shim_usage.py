@@ -91,6 +91,7 @@ def test_figures_of_a_process_are_told_and_summed_with_those_that_ended(path: Pa
     poke(path, slot_offset(7), "<IiQ", abi.SLOT_CLAIMED, 42, 1000)
     poke(path, slot_offset(7, "charged_bytes"), "<QQQQQQQ", 60, 10, 20, 30, 0, 5, 6)
     poke(path, slot_offset(7, "busy_ns"), "<QQQQQQ", 100, 200, 3, 400, 5, 600)
+    poke(path, slot_offset(7, "nvml_pid"), "<II", 4711, 8)
     poke(path, abi.USAGE["charged_bytes"].offset, "<QQq", 60, 90, -7)
     poke(path, abi.USAGE["ended_busy_ns"].offset, "<QQQQQ", 1, 2, 3, 4, 5)
     with living_owner(path, 7):
@@ -124,6 +125,8 @@ def test_figures_of_a_process_are_told_and_summed_with_those_that_ended(path: Pa
                 last_launch_ns=400,
                 refused=5,
                 refused_bytes=600,
+                nvml_pid=4711,
+                pid_namespace=8,
             ),
         ),
     )
@@ -135,6 +138,17 @@ def test_process_is_alive_as_long_as_it_holds_its_lock_byte(path: Path) -> None:
     with living_owner(path, 1):
         assert [(p.slot, p.alive) for p in read_usage(path).processes] == [(0, False), (1, True), (1007, False)]
     assert not any(process.alive for process in read_usage(path).processes)
+
+
+def test_what_a_dead_process_was_charged_is_not_among_the_live_bytes(path: Path) -> None:
+    for slot, charged in ((0, 100), (1, 7)):
+        poke(path, slot_offset(slot), "<I", abi.SLOT_CLAIMED)
+        poke(path, slot_offset(slot, "charged_bytes"), "<Q", charged)
+    poke(path, abi.USAGE["charged_bytes"].offset, "<Q", 107)
+    with living_owner(path, 1):
+        usage = read_usage(path)
+    assert (usage.charged_bytes, usage.live_bytes) == (107, 7)
+    assert read_usage(path).live_bytes == 0
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,10 @@ VGPU_EXPORT CUresult cuMemFreeAsync_ptsz(CUdeviceptr dptr, CUstream hStream) {
     return vgpu_mem_free_async(VGPU_cuMemFreeAsync_ptsz, dptr, hStream);
 }
 
+VGPU_EXPORT CUresult cuMemPoolCreate(CUmemoryPool *pool, const CUmemPoolProps *poolProps) {
+    return vgpu_mem_pool_create(VGPU_cuMemPoolCreate, pool, poolProps);
+}
+
 VGPU_EXPORT CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t minBytesToKeep) {
     return vgpu_mem_pool_trim_to(VGPU_cuMemPoolTrimTo, pool, minBytesToKeep);
 }
@@ -109,6 +113,118 @@ VGPU_EXPORT CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *h
     return vgpu_mem_retain_allocation_handle(VGPU_cuMemRetainAllocationHandle, handle, addr);
 }
 
+VGPU_EXPORT CUresult cuMemMapArrayAsync(CUarrayMapInfo *mapInfoList, unsigned int count, CUstream hStream) {
+    return vgpu_mem_map_array_async(VGPU_cuMemMapArrayAsync, mapInfoList, count, hStream);
+}
+
+VGPU_EXPORT CUresult cuMemMapArrayAsync_ptsz(CUarrayMapInfo *mapInfoList, unsigned int count, CUstream hStream) {
+    return vgpu_mem_map_array_async(VGPU_cuMemMapArrayAsync_ptsz, mapInfoList, count, hStream);
+}
+
+VGPU_EXPORT CUresult cuMulticastBindMem(CUmemGenericAllocationHandle mcHandle, size_t mcOffset, CUmemGenericAllocationHandle memHandle, size_t memOffset, size_t size, unsigned long long flags) {
+    return vgpu_multicast_bind_mem(VGPU_cuMulticastBindMem, mcHandle, mcOffset, memHandle, memOffset, size, flags);
+}
+
+VGPU_EXPORT CUresult cuMulticastBindMem_v2(CUmemGenericAllocationHandle mcHandle, CUdevice dev, size_t mcOffset, CUmemGenericAllocationHandle memHandle, size_t memOffset, size_t size, unsigned long long flags) {
+    return vgpu_multicast_bind_mem_v2(VGPU_cuMulticastBindMem_v2, mcHandle, dev, mcOffset, memHandle, memOffset, size, flags);
+}
+
+VGPU_EXPORT CUresult cuMulticastBindAddr(CUmemGenericAllocationHandle mcHandle, size_t mcOffset, CUdeviceptr memptr, size_t size, unsigned long long flags) {
+    return vgpu_multicast_bind_addr(VGPU_cuMulticastBindAddr, mcHandle, mcOffset, memptr, size, flags);
+}
+
+VGPU_EXPORT CUresult cuMulticastBindAddr_v2(CUmemGenericAllocationHandle mcHandle, CUdevice dev, size_t mcOffset, CUdeviceptr memptr, size_t size, unsigned long long flags) {
+    return vgpu_multicast_bind_addr_v2(VGPU_cuMulticastBindAddr_v2, mcHandle, dev, mcOffset, memptr, size, flags);
+}
+
+VGPU_EXPORT CUresult cuMulticastUnbind(CUmemGenericAllocationHandle mcHandle, CUdevice dev, size_t mcOffset, size_t size) {
+    return vgpu_multicast_unbind(VGPU_cuMulticastUnbind, mcHandle, dev, mcOffset, size);
+}
+
+VGPU_EXPORT CUresult cuMemAdvise(CUdeviceptr devPtr, size_t count, CUmem_advise advice, CUdevice device) {
+    return vgpu_mem_advise(VGPU_cuMemAdvise, devPtr, count, advice, device);
+}
+
+VGPU_EXPORT CUresult cuMemAdvise_v2(CUdeviceptr devPtr, size_t count, CUmem_advise advice, CUmemLocation location) {
+    return vgpu_mem_advise_v2(VGPU_cuMemAdvise_v2, devPtr, count, advice, location);
+}
+
+VGPU_EXPORT CUresult cuMemPrefetchAsync(CUdeviceptr devPtr, size_t count, CUdevice dstDevice, CUstream hStream) {
+    return vgpu_mem_prefetch(VGPU_cuMemPrefetchAsync, devPtr, count, dstDevice, hStream);
+}
+
+VGPU_EXPORT CUresult cuMemPrefetchAsync_ptsz(CUdeviceptr devPtr, size_t count, CUdevice dstDevice, CUstream hStream) {
+    return vgpu_mem_prefetch(VGPU_cuMemPrefetchAsync_ptsz, devPtr, count, dstDevice, hStream);
+}
+
+VGPU_EXPORT CUresult cuMemPrefetchAsync_v2(CUdeviceptr devPtr, size_t count, CUmemLocation location, unsigned int flags, CUstream hStream) {
+    return vgpu_mem_prefetch_v2(VGPU_cuMemPrefetchAsync_v2, devPtr, count, location, flags, hStream);
+}
+
+VGPU_EXPORT CUresult cuMemPrefetchAsync_v2_ptsz(CUdeviceptr devPtr, size_t count, CUmemLocation location, unsigned int flags, CUstream hStream) {
+    return vgpu_mem_prefetch_v2(VGPU_cuMemPrefetchAsync_v2_ptsz, devPtr, count, location, flags, hStream);
+}
+
+VGPU_EXPORT CUresult cuMemPrefetchBatchAsync(CUdeviceptr *dptrs, size_t *sizes, size_t count, CUmemLocation *prefetchLocs, size_t *prefetchLocIdxs, size_t numPrefetchLocs, unsigned long long flags, CUstream hStream) {
+    return vgpu_mem_prefetch_batch(VGPU_cuMemPrefetchBatchAsync, dptrs, sizes, count, prefetchLocs, prefetchLocIdxs, numPrefetchLocs, flags, hStream);
+}
+
+VGPU_EXPORT CUresult cuMemPrefetchBatchAsync_ptsz(CUdeviceptr *dptrs, size_t *sizes, size_t count, CUmemLocation *prefetchLocs, size_t *prefetchLocIdxs, size_t numPrefetchLocs, unsigned long long flags, CUstream hStream) {
+    return vgpu_mem_prefetch_batch(VGPU_cuMemPrefetchBatchAsync_ptsz, dptrs, sizes, count, prefetchLocs, prefetchLocIdxs, numPrefetchLocs, flags, hStream);
+}
+
+VGPU_EXPORT CUresult cuMemDiscardAndPrefetchBatchAsync(CUdeviceptr *dptrs, size_t *sizes, size_t count, CUmemLocation *prefetchLocs, size_t *prefetchLocIdxs, size_t numPrefetchLocs, unsigned long long flags, CUstream hStream) {
+    return vgpu_mem_discard_and_prefetch_batch(VGPU_cuMemDiscardAndPrefetchBatchAsync, dptrs, sizes, count, prefetchLocs, prefetchLocIdxs, numPrefetchLocs, flags, hStream);
+}
+
+VGPU_EXPORT CUresult cuMemDiscardAndPrefetchBatchAsync_ptsz(CUdeviceptr *dptrs, size_t *sizes, size_t count, CUmemLocation *prefetchLocs, size_t *prefetchLocIdxs, size_t numPrefetchLocs, unsigned long long flags, CUstream hStream) {
+    return vgpu_mem_discard_and_prefetch_batch(VGPU_cuMemDiscardAndPrefetchBatchAsync_ptsz, dptrs, sizes, count, prefetchLocs, prefetchLocIdxs, numPrefetchLocs, flags, hStream);
+}
+
+VGPU_EXPORT CUresult cuImportExternalMemory(CUexternalMemory *extMem_out, const CUDA_EXTERNAL_MEMORY_HANDLE_DESC *memHandleDesc) {
+    return vgpu_import_external_memory(VGPU_cuImportExternalMemory, extMem_out, memHandleDesc);
+}
+
+VGPU_EXPORT CUresult cuDestroyExternalMemory(CUexternalMemory extMem) {
+    return vgpu_destroy_external_memory(VGPU_cuDestroyExternalMemory, extMem);
+}
+
+VGPU_EXPORT CUresult cuGraphInstantiate(CUgraphExec *phGraphExec, CUgraph hGraph, CUgraphNode *phErrorNode, char *logBuffer, size_t bufferSize) {
+    return vgpu_graph_instantiate(VGPU_cuGraphInstantiate, phGraphExec, hGraph, phErrorNode, logBuffer, bufferSize);
+}
+
+VGPU_EXPORT CUresult cuGraphInstantiate_v2(CUgraphExec *phGraphExec, CUgraph hGraph, CUgraphNode *phErrorNode, char *logBuffer, size_t bufferSize) {
+    return vgpu_graph_instantiate(VGPU_cuGraphInstantiate_v2, phGraphExec, hGraph, phErrorNode, logBuffer, bufferSize);
+}
+
+VGPU_EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec *phGraphExec, CUgraph hGraph, unsigned long long flags) {
+    return vgpu_graph_instantiate_with_flags(VGPU_cuGraphInstantiateWithFlags, phGraphExec, hGraph, flags);
+}
+
+VGPU_EXPORT CUresult cuGraphInstantiateWithParams(CUgraphExec *phGraphExec, CUgraph hGraph, CUDA_GRAPH_INSTANTIATE_PARAMS *instantiateParams) {
+    return vgpu_graph_instantiate_with_params(VGPU_cuGraphInstantiateWithParams, phGraphExec, hGraph, instantiateParams);
+}
+
+VGPU_EXPORT CUresult cuGraphInstantiateWithParams_ptsz(CUgraphExec *phGraphExec, CUgraph hGraph, CUDA_GRAPH_INSTANTIATE_PARAMS *instantiateParams) {
+    return vgpu_graph_instantiate_with_params(VGPU_cuGraphInstantiateWithParams_ptsz, phGraphExec, hGraph, instantiateParams);
+}
+
+VGPU_EXPORT CUresult cuGraphUpload(CUgraphExec hGraph, CUstream hStream) {
+    return vgpu_graph_upload(VGPU_cuGraphUpload, hGraph, hStream);
+}
+
+VGPU_EXPORT CUresult cuGraphUpload_ptsz(CUgraphExec hGraphExec, CUstream hStream) {
+    return vgpu_graph_upload(VGPU_cuGraphUpload_ptsz, hGraphExec, hStream);
+}
+
+VGPU_EXPORT CUresult cuGraphExecDestroy(CUgraphExec hGraphExec) {
+    return vgpu_graph_exec_destroy(VGPU_cuGraphExecDestroy, hGraphExec);
+}
+
+VGPU_EXPORT CUresult cuDeviceGraphMemTrim(CUdevice device) {
+    return vgpu_device_graph_mem_trim(VGPU_cuDeviceGraphMemTrim, device);
+}
+
 VGPU_EXPORT CUresult cuCtxCreate(CUcontext *pctx, unsigned int flags, CUdevice dev) {
     return vgpu_ctx_create(VGPU_cuCtxCreate, pctx, flags, dev);
 }
@@ -133,6 +249,10 @@ VGPU_EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx) {
     return vgpu_ctx_destroy(VGPU_cuCtxDestroy_v2, ctx);
 }
 
+VGPU_EXPORT CUresult cuCtxDetach(CUcontext ctx) {
+    return vgpu_ctx_destroy(VGPU_cuCtxDetach, ctx);
+}
+
 VGPU_EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *pctx, CUdevice dev) {
     return vgpu_primary_ctx_retain(VGPU_cuDevicePrimaryCtxRetain, pctx, dev);
 }
@@ -151,6 +271,14 @@ VGPU_EXPORT CUresult cuDevicePrimaryCtxReset(CUdevice dev) {
 
 VGPU_EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev) {
     return vgpu_primary_ctx_release(VGPU_cuDevicePrimaryCtxReset_v2, dev);
+}
+
+VGPU_EXPORT CUresult cuGreenCtxCreate(CUgreenCtx *phCtx, CUdevResourceDesc desc, CUdevice dev, unsigned int flags) {
+    return vgpu_green_ctx_create(VGPU_cuGreenCtxCreate, phCtx, desc, dev, flags);
+}
+
+VGPU_EXPORT CUresult cuGreenCtxDestroy(CUgreenCtx hCtx) {
+    return vgpu_green_ctx_destroy(VGPU_cuGreenCtxDestroy, hCtx);
 }
 
 VGPU_EXPORT CUresult cuModuleLoad(CUmodule *module, const char *fname) {
@@ -201,22 +329,6 @@ VGPU_EXPORT CUresult cuDeviceTotalMem(unsigned int *bytes, CUdevice dev) {
     return vgpu_device_total_mem_v1(VGPU_cuDeviceTotalMem, bytes, dev);
 }
 
-VGPU_EXPORT CUresult cuLaunchKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra) {
-    return vgpu_launch_kernel(VGPU_cuLaunchKernel, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams, extra);
-}
-
-VGPU_EXPORT CUresult cuLaunchKernel_ptsz(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams, void **extra) {
-    return vgpu_launch_kernel(VGPU_cuLaunchKernel_ptsz, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams, extra);
-}
-
-VGPU_EXPORT CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra) {
-    return vgpu_launch_kernel_ex(VGPU_cuLaunchKernelEx, config, f, kernelParams, extra);
-}
-
-VGPU_EXPORT CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig *config, CUfunction f, void **kernelParams, void **extra) {
-    return vgpu_launch_kernel_ex(VGPU_cuLaunchKernelEx_ptsz, config, f, kernelParams, extra);
-}
-
 VGPU_EXPORT CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gridDimX, unsigned int gridDimY, unsigned int gridDimZ, unsigned int blockDimX, unsigned int blockDimY, unsigned int blockDimZ, unsigned int sharedMemBytes, CUstream hStream, void **kernelParams) {
     return vgpu_launch_cooperative_kernel(VGPU_cuLaunchCooperativeKernel, f, gridDimX, gridDimY, gridDimZ, blockDimX, blockDimY, blockDimZ, sharedMemBytes, hStream, kernelParams);
 }
@@ -235,6 +347,38 @@ VGPU_EXPORT CUresult cuGraphLaunch(CUgraphExec hGraph, CUstream hStream) {
 
 VGPU_EXPORT CUresult cuGraphLaunch_ptsz(CUgraphExec hGraphExec, CUstream hStream) {
     return vgpu_graph_launch(VGPU_cuGraphLaunch_ptsz, hGraphExec, hStream);
+}
+
+VGPU_EXPORT CUresult cuStreamBeginCapture(CUstream hStream) {
+    return vgpu_begin_capture_v1(VGPU_cuStreamBeginCapture, hStream);
+}
+
+VGPU_EXPORT CUresult cuStreamBeginCapture_ptsz(CUstream hStream) {
+    return vgpu_begin_capture_v1(VGPU_cuStreamBeginCapture_ptsz, hStream);
+}
+
+VGPU_EXPORT CUresult cuStreamBeginCapture_v2(CUstream hStream, CUstreamCaptureMode mode) {
+    return vgpu_begin_capture(VGPU_cuStreamBeginCapture_v2, hStream, mode);
+}
+
+VGPU_EXPORT CUresult cuStreamBeginCapture_v2_ptsz(CUstream hStream, CUstreamCaptureMode mode) {
+    return vgpu_begin_capture(VGPU_cuStreamBeginCapture_v2_ptsz, hStream, mode);
+}
+
+VGPU_EXPORT CUresult cuStreamBeginCaptureToGraph(CUstream hStream, CUgraph hGraph, const CUgraphNode *dependencies, const CUgraphEdgeData *dependencyData, size_t numDependencies, CUstreamCaptureMode mode) {
+    return vgpu_begin_capture_to_graph(VGPU_cuStreamBeginCaptureToGraph, hStream, hGraph, dependencies, dependencyData, numDependencies, mode);
+}
+
+VGPU_EXPORT CUresult cuStreamBeginCaptureToGraph_ptsz(CUstream hStream, CUgraph hGraph, const CUgraphNode *dependencies, const CUgraphEdgeData *dependencyData, size_t numDependencies, CUstreamCaptureMode mode) {
+    return vgpu_begin_capture_to_graph(VGPU_cuStreamBeginCaptureToGraph_ptsz, hStream, hGraph, dependencies, dependencyData, numDependencies, mode);
+}
+
+VGPU_EXPORT CUresult cuStreamEndCapture(CUstream hStream, CUgraph *phGraph) {
+    return vgpu_end_capture(VGPU_cuStreamEndCapture, hStream, phGraph);
+}
+
+VGPU_EXPORT CUresult cuStreamEndCapture_ptsz(CUstream hStream, CUgraph *phGraph) {
+    return vgpu_end_capture(VGPU_cuStreamEndCapture_ptsz, hStream, phGraph);
 }
 
 VGPU_EXPORT CUresult cuLaunch(CUfunction f) {
@@ -311,4 +455,16 @@ VGPU_EXPORT nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nv
 
 VGPU_EXPORT nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device, nvmlProcessesUtilizationInfo_t *procesesUtilInfo) {
     return vgpu_nvml_processes_utilization_info(VGPU_nvmlDeviceGetProcessesUtilizationInfo, device, procesesUtilInfo);
+}
+
+VGPU_EXPORT nvmlReturn_t nvmlDeviceGetAccountingPids(nvmlDevice_t device, unsigned int *count, unsigned int *pids) {
+    return vgpu_nvml_accounting_pids(VGPU_nvmlDeviceGetAccountingPids, device, count, pids);
+}
+
+VGPU_EXPORT nvmlReturn_t nvmlDeviceGetAccountingStats(nvmlDevice_t device, unsigned int pid, nvmlAccountingStats_t *stats) {
+    return vgpu_nvml_accounting_stats(VGPU_nvmlDeviceGetAccountingStats, device, pid, stats);
+}
+
+VGPU_EXPORT nvmlReturn_t nvmlDeviceGetAccountingStats_v2(nvmlDevice_t device, nvmlAccountingStats_v2_t *stats) {
+    return vgpu_nvml_accounting_stats_v2(VGPU_nvmlDeviceGetAccountingStats_v2, device, stats);
 }

@@ -21,6 +21,7 @@ extern void cuMemAllocFromPoolAsync(void);
 extern void cuMemAllocFromPoolAsync_ptsz(void);
 extern void cuMemFreeAsync(void);
 extern void cuMemFreeAsync_ptsz(void);
+extern void cuMemPoolCreate(void);
 extern void cuMemPoolTrimTo(void);
 extern void cuMemPoolDestroy(void);
 extern void cuMemCreate(void);
@@ -28,17 +29,48 @@ extern void cuMemRelease(void);
 extern void cuMemMap(void);
 extern void cuMemUnmap(void);
 extern void cuMemRetainAllocationHandle(void);
+extern void cuMemMapArrayAsync(void);
+extern void cuMemMapArrayAsync_ptsz(void);
+extern void cuMulticastBindMem(void);
+extern void cuMulticastBindMem_v2(void);
+extern void cuMulticastBindAddr(void);
+extern void cuMulticastBindAddr_v2(void);
+extern void cuMulticastUnbind(void);
+extern void cuMemAdvise(void);
+extern void cuMemAdvise_v2(void);
+extern void cuMemPrefetchAsync(void);
+extern void cuMemPrefetchAsync_ptsz(void);
+extern void cuMemPrefetchAsync_v2(void);
+extern void cuMemPrefetchAsync_v2_ptsz(void);
+extern void cuMemPrefetchBatchAsync(void);
+extern void cuMemPrefetchBatchAsync_ptsz(void);
+extern void cuMemDiscardAndPrefetchBatchAsync(void);
+extern void cuMemDiscardAndPrefetchBatchAsync_ptsz(void);
+extern void cuImportExternalMemory(void);
+extern void cuDestroyExternalMemory(void);
+extern void cuGraphInstantiate(void);
+extern void cuGraphInstantiate_v2(void);
+extern void cuGraphInstantiateWithFlags(void);
+extern void cuGraphInstantiateWithParams(void);
+extern void cuGraphInstantiateWithParams_ptsz(void);
+extern void cuGraphUpload(void);
+extern void cuGraphUpload_ptsz(void);
+extern void cuGraphExecDestroy(void);
+extern void cuDeviceGraphMemTrim(void);
 extern void cuCtxCreate(void);
 extern void cuCtxCreate_v2(void);
 extern void cuCtxCreate_v3(void);
 extern void cuCtxCreate_v4(void);
 extern void cuCtxDestroy(void);
 extern void cuCtxDestroy_v2(void);
+extern void cuCtxDetach(void);
 extern void cuDevicePrimaryCtxRetain(void);
 extern void cuDevicePrimaryCtxRelease(void);
 extern void cuDevicePrimaryCtxRelease_v2(void);
 extern void cuDevicePrimaryCtxReset(void);
 extern void cuDevicePrimaryCtxReset_v2(void);
+extern void cuGreenCtxCreate(void);
+extern void cuGreenCtxDestroy(void);
 extern void cuModuleLoad(void);
 extern void cuModuleLoadData(void);
 extern void cuModuleLoadFatBinary(void);
@@ -60,6 +92,14 @@ extern void cuLaunchCooperativeKernel_ptsz(void);
 extern void cuLaunchCooperativeKernelMultiDevice(void);
 extern void cuGraphLaunch(void);
 extern void cuGraphLaunch_ptsz(void);
+extern void cuStreamBeginCapture(void);
+extern void cuStreamBeginCapture_ptsz(void);
+extern void cuStreamBeginCapture_v2(void);
+extern void cuStreamBeginCapture_v2_ptsz(void);
+extern void cuStreamBeginCaptureToGraph(void);
+extern void cuStreamBeginCaptureToGraph_ptsz(void);
+extern void cuStreamEndCapture(void);
+extern void cuStreamEndCapture_ptsz(void);
 extern void cuLaunch(void);
 extern void cuLaunchGrid(void);
 extern void cuLaunchGridAsync(void);
@@ -79,6 +119,9 @@ extern void nvmlDeviceGetMPSComputeRunningProcesses_v3(void);
 extern void nvmlDeviceGetRunningProcessDetailList(void);
 extern void nvmlDeviceGetProcessUtilization(void);
 extern void nvmlDeviceGetProcessesUtilizationInfo(void);
+extern void nvmlDeviceGetAccountingPids(void);
+extern void nvmlDeviceGetAccountingStats(void);
+extern void nvmlDeviceGetAccountingStats_v2(void);
 
 const struct vgpu_function_row vgpu_functions[VGPU_FUNCTION_COUNT] = {
     [VGPU_cuMemAlloc_v2] = {"cuMemAlloc_v2", 0, cuMemAlloc_v2},
@@ -101,6 +144,7 @@ const struct vgpu_function_row vgpu_functions[VGPU_FUNCTION_COUNT] = {
     [VGPU_cuMemAllocFromPoolAsync_ptsz] = {"cuMemAllocFromPoolAsync_ptsz", 0, cuMemAllocFromPoolAsync_ptsz},
     [VGPU_cuMemFreeAsync] = {"cuMemFreeAsync", 0, cuMemFreeAsync},
     [VGPU_cuMemFreeAsync_ptsz] = {"cuMemFreeAsync_ptsz", 0, cuMemFreeAsync_ptsz},
+    [VGPU_cuMemPoolCreate] = {"cuMemPoolCreate", 0, cuMemPoolCreate},
     [VGPU_cuMemPoolTrimTo] = {"cuMemPoolTrimTo", 0, cuMemPoolTrimTo},
     [VGPU_cuMemPoolDestroy] = {"cuMemPoolDestroy", 0, cuMemPoolDestroy},
     [VGPU_cuMemCreate] = {"cuMemCreate", 0, cuMemCreate},
@@ -108,17 +152,48 @@ const struct vgpu_function_row vgpu_functions[VGPU_FUNCTION_COUNT] = {
     [VGPU_cuMemMap] = {"cuMemMap", 0, cuMemMap},
     [VGPU_cuMemUnmap] = {"cuMemUnmap", 0, cuMemUnmap},
     [VGPU_cuMemRetainAllocationHandle] = {"cuMemRetainAllocationHandle", 0, cuMemRetainAllocationHandle},
+    [VGPU_cuMemMapArrayAsync] = {"cuMemMapArrayAsync", 0, cuMemMapArrayAsync},
+    [VGPU_cuMemMapArrayAsync_ptsz] = {"cuMemMapArrayAsync_ptsz", 0, cuMemMapArrayAsync_ptsz},
+    [VGPU_cuMulticastBindMem] = {"cuMulticastBindMem", 0, cuMulticastBindMem},
+    [VGPU_cuMulticastBindMem_v2] = {"cuMulticastBindMem_v2", 0, cuMulticastBindMem_v2},
+    [VGPU_cuMulticastBindAddr] = {"cuMulticastBindAddr", 0, cuMulticastBindAddr},
+    [VGPU_cuMulticastBindAddr_v2] = {"cuMulticastBindAddr_v2", 0, cuMulticastBindAddr_v2},
+    [VGPU_cuMulticastUnbind] = {"cuMulticastUnbind", 0, cuMulticastUnbind},
+    [VGPU_cuMemAdvise] = {"cuMemAdvise", 0, cuMemAdvise},
+    [VGPU_cuMemAdvise_v2] = {"cuMemAdvise_v2", 0, cuMemAdvise_v2},
+    [VGPU_cuMemPrefetchAsync] = {"cuMemPrefetchAsync", 0, cuMemPrefetchAsync},
+    [VGPU_cuMemPrefetchAsync_ptsz] = {"cuMemPrefetchAsync_ptsz", 0, cuMemPrefetchAsync_ptsz},
+    [VGPU_cuMemPrefetchAsync_v2] = {"cuMemPrefetchAsync_v2", 0, cuMemPrefetchAsync_v2},
+    [VGPU_cuMemPrefetchAsync_v2_ptsz] = {"cuMemPrefetchAsync_v2_ptsz", 0, cuMemPrefetchAsync_v2_ptsz},
+    [VGPU_cuMemPrefetchBatchAsync] = {"cuMemPrefetchBatchAsync", 0, cuMemPrefetchBatchAsync},
+    [VGPU_cuMemPrefetchBatchAsync_ptsz] = {"cuMemPrefetchBatchAsync_ptsz", 0, cuMemPrefetchBatchAsync_ptsz},
+    [VGPU_cuMemDiscardAndPrefetchBatchAsync] = {"cuMemDiscardAndPrefetchBatchAsync", 0, cuMemDiscardAndPrefetchBatchAsync},
+    [VGPU_cuMemDiscardAndPrefetchBatchAsync_ptsz] = {"cuMemDiscardAndPrefetchBatchAsync_ptsz", 0, cuMemDiscardAndPrefetchBatchAsync_ptsz},
+    [VGPU_cuImportExternalMemory] = {"cuImportExternalMemory", 0, cuImportExternalMemory},
+    [VGPU_cuDestroyExternalMemory] = {"cuDestroyExternalMemory", 0, cuDestroyExternalMemory},
+    [VGPU_cuGraphInstantiate] = {"cuGraphInstantiate", 0, cuGraphInstantiate},
+    [VGPU_cuGraphInstantiate_v2] = {"cuGraphInstantiate_v2", 0, cuGraphInstantiate_v2},
+    [VGPU_cuGraphInstantiateWithFlags] = {"cuGraphInstantiateWithFlags", 0, cuGraphInstantiateWithFlags},
+    [VGPU_cuGraphInstantiateWithParams] = {"cuGraphInstantiateWithParams", 0, cuGraphInstantiateWithParams},
+    [VGPU_cuGraphInstantiateWithParams_ptsz] = {"cuGraphInstantiateWithParams_ptsz", 0, cuGraphInstantiateWithParams_ptsz},
+    [VGPU_cuGraphUpload] = {"cuGraphUpload", 0, cuGraphUpload},
+    [VGPU_cuGraphUpload_ptsz] = {"cuGraphUpload_ptsz", 0, cuGraphUpload_ptsz},
+    [VGPU_cuGraphExecDestroy] = {"cuGraphExecDestroy", 0, cuGraphExecDestroy},
+    [VGPU_cuDeviceGraphMemTrim] = {"cuDeviceGraphMemTrim", 0, cuDeviceGraphMemTrim},
     [VGPU_cuCtxCreate] = {"cuCtxCreate", 0, cuCtxCreate},
     [VGPU_cuCtxCreate_v2] = {"cuCtxCreate_v2", 0, cuCtxCreate_v2},
     [VGPU_cuCtxCreate_v3] = {"cuCtxCreate_v3", 0, cuCtxCreate_v3},
     [VGPU_cuCtxCreate_v4] = {"cuCtxCreate_v4", 0, cuCtxCreate_v4},
     [VGPU_cuCtxDestroy] = {"cuCtxDestroy", 0, cuCtxDestroy},
     [VGPU_cuCtxDestroy_v2] = {"cuCtxDestroy_v2", 0, cuCtxDestroy_v2},
+    [VGPU_cuCtxDetach] = {"cuCtxDetach", 0, cuCtxDetach},
     [VGPU_cuDevicePrimaryCtxRetain] = {"cuDevicePrimaryCtxRetain", 0, cuDevicePrimaryCtxRetain},
     [VGPU_cuDevicePrimaryCtxRelease] = {"cuDevicePrimaryCtxRelease", 0, cuDevicePrimaryCtxRelease},
     [VGPU_cuDevicePrimaryCtxRelease_v2] = {"cuDevicePrimaryCtxRelease_v2", 0, cuDevicePrimaryCtxRelease_v2},
     [VGPU_cuDevicePrimaryCtxReset] = {"cuDevicePrimaryCtxReset", 0, cuDevicePrimaryCtxReset},
     [VGPU_cuDevicePrimaryCtxReset_v2] = {"cuDevicePrimaryCtxReset_v2", 0, cuDevicePrimaryCtxReset_v2},
+    [VGPU_cuGreenCtxCreate] = {"cuGreenCtxCreate", 0, cuGreenCtxCreate},
+    [VGPU_cuGreenCtxDestroy] = {"cuGreenCtxDestroy", 0, cuGreenCtxDestroy},
     [VGPU_cuModuleLoad] = {"cuModuleLoad", 0, cuModuleLoad},
     [VGPU_cuModuleLoadData] = {"cuModuleLoadData", 0, cuModuleLoadData},
     [VGPU_cuModuleLoadFatBinary] = {"cuModuleLoadFatBinary", 0, cuModuleLoadFatBinary},
@@ -140,6 +215,14 @@ const struct vgpu_function_row vgpu_functions[VGPU_FUNCTION_COUNT] = {
     [VGPU_cuLaunchCooperativeKernelMultiDevice] = {"cuLaunchCooperativeKernelMultiDevice", 0, cuLaunchCooperativeKernelMultiDevice},
     [VGPU_cuGraphLaunch] = {"cuGraphLaunch", 0, cuGraphLaunch},
     [VGPU_cuGraphLaunch_ptsz] = {"cuGraphLaunch_ptsz", 0, cuGraphLaunch_ptsz},
+    [VGPU_cuStreamBeginCapture] = {"cuStreamBeginCapture", 0, cuStreamBeginCapture},
+    [VGPU_cuStreamBeginCapture_ptsz] = {"cuStreamBeginCapture_ptsz", 0, cuStreamBeginCapture_ptsz},
+    [VGPU_cuStreamBeginCapture_v2] = {"cuStreamBeginCapture_v2", 0, cuStreamBeginCapture_v2},
+    [VGPU_cuStreamBeginCapture_v2_ptsz] = {"cuStreamBeginCapture_v2_ptsz", 0, cuStreamBeginCapture_v2_ptsz},
+    [VGPU_cuStreamBeginCaptureToGraph] = {"cuStreamBeginCaptureToGraph", 0, cuStreamBeginCaptureToGraph},
+    [VGPU_cuStreamBeginCaptureToGraph_ptsz] = {"cuStreamBeginCaptureToGraph_ptsz", 0, cuStreamBeginCaptureToGraph_ptsz},
+    [VGPU_cuStreamEndCapture] = {"cuStreamEndCapture", 0, cuStreamEndCapture},
+    [VGPU_cuStreamEndCapture_ptsz] = {"cuStreamEndCapture_ptsz", 0, cuStreamEndCapture_ptsz},
     [VGPU_cuLaunch] = {"cuLaunch", 0, cuLaunch},
     [VGPU_cuLaunchGrid] = {"cuLaunchGrid", 0, cuLaunchGrid},
     [VGPU_cuLaunchGridAsync] = {"cuLaunchGridAsync", 0, cuLaunchGridAsync},
@@ -147,7 +230,12 @@ const struct vgpu_function_row vgpu_functions[VGPU_FUNCTION_COUNT] = {
     [VGPU_cuGetProcAddress_v2] = {"cuGetProcAddress_v2", 0, cuGetProcAddress_v2},
     [VGPU_cuCtxGetDevice] = {"cuCtxGetDevice", 0, 0},
     [VGPU_cuCtxGetCurrent] = {"cuCtxGetCurrent", 0, 0},
+    [VGPU_cuCtxPushCurrent_v2] = {"cuCtxPushCurrent_v2", 0, 0},
+    [VGPU_cuCtxPopCurrent_v2] = {"cuCtxPopCurrent_v2", 0, 0},
+    [VGPU_cuStreamGetCtx] = {"cuStreamGetCtx", 0, 0},
     [VGPU_cuDeviceGetUuid] = {"cuDeviceGetUuid", 0, 0},
+    [VGPU_cuDeviceGetUuid_v2] = {"cuDeviceGetUuid_v2", 0, 0},
+    [VGPU_cuDeviceGetCount] = {"cuDeviceGetCount", 0, 0},
     [VGPU_cuDevicePrimaryCtxGetState] = {"cuDevicePrimaryCtxGetState", 0, 0},
     [VGPU_cuEventCreate] = {"cuEventCreate", 0, 0},
     [VGPU_cuEventRecord] = {"cuEventRecord", 0, 0},
@@ -158,7 +246,15 @@ const struct vgpu_function_row vgpu_functions[VGPU_FUNCTION_COUNT] = {
     [VGPU_cuStreamIsCapturing] = {"cuStreamIsCapturing", 0, 0},
     [VGPU_cuStreamIsCapturing_ptsz] = {"cuStreamIsCapturing_ptsz", 0, 0},
     [VGPU_cuDeviceGetMemPool] = {"cuDeviceGetMemPool", 0, 0},
+    [VGPU_cuDeviceGetDefaultMemPool] = {"cuDeviceGetDefaultMemPool", 0, 0},
     [VGPU_cuMemPoolGetAttribute] = {"cuMemPoolGetAttribute", 0, 0},
+    [VGPU_cuGraphGetNodes] = {"cuGraphGetNodes", 0, 0},
+    [VGPU_cuGraphNodeGetType] = {"cuGraphNodeGetType", 0, 0},
+    [VGPU_cuGraphMemAllocNodeGetParams] = {"cuGraphMemAllocNodeGetParams", 0, 0},
+    [VGPU_cuGraphChildGraphNodeGetGraph] = {"cuGraphChildGraphNodeGetGraph", 0, 0},
+    [VGPU_cuDeviceGetGraphMemAttribute] = {"cuDeviceGetGraphMemAttribute", 0, 0},
+    [VGPU_cuStreamSynchronize] = {"cuStreamSynchronize", 0, 0},
+    [VGPU_cuStreamSynchronize_ptsz] = {"cuStreamSynchronize_ptsz", 0, 0},
     [VGPU_nvmlDeviceGetMemoryInfo] = {"nvmlDeviceGetMemoryInfo", 1, nvmlDeviceGetMemoryInfo},
     [VGPU_nvmlDeviceGetMemoryInfo_v2] = {"nvmlDeviceGetMemoryInfo_v2", 1, nvmlDeviceGetMemoryInfo_v2},
     [VGPU_nvmlDeviceGetComputeRunningProcesses] = {"nvmlDeviceGetComputeRunningProcesses", 1, nvmlDeviceGetComputeRunningProcesses},
@@ -173,6 +269,9 @@ const struct vgpu_function_row vgpu_functions[VGPU_FUNCTION_COUNT] = {
     [VGPU_nvmlDeviceGetRunningProcessDetailList] = {"nvmlDeviceGetRunningProcessDetailList", 1, nvmlDeviceGetRunningProcessDetailList},
     [VGPU_nvmlDeviceGetProcessUtilization] = {"nvmlDeviceGetProcessUtilization", 1, nvmlDeviceGetProcessUtilization},
     [VGPU_nvmlDeviceGetProcessesUtilizationInfo] = {"nvmlDeviceGetProcessesUtilizationInfo", 1, nvmlDeviceGetProcessesUtilizationInfo},
+    [VGPU_nvmlDeviceGetAccountingPids] = {"nvmlDeviceGetAccountingPids", 1, nvmlDeviceGetAccountingPids},
+    [VGPU_nvmlDeviceGetAccountingStats] = {"nvmlDeviceGetAccountingStats", 1, nvmlDeviceGetAccountingStats},
+    [VGPU_nvmlDeviceGetAccountingStats_v2] = {"nvmlDeviceGetAccountingStats_v2", 1, nvmlDeviceGetAccountingStats_v2},
     [VGPU_nvmlInit_v2] = {"nvmlInit_v2", 1, 0},
     [VGPU_nvmlDeviceGetHandleByUUID] = {"nvmlDeviceGetHandleByUUID", 1, 0},
     [VGPU_nvmlDeviceGetUUID] = {"nvmlDeviceGetUUID", 1, 0},
@@ -191,6 +290,9 @@ const uint16_t vgpu_hooks_by_name[VGPU_HOOK_COUNT] = {
     VGPU_cuCtxCreate_v4,
     VGPU_cuCtxDestroy,
     VGPU_cuCtxDestroy_v2,
+    VGPU_cuCtxDetach,
+    VGPU_cuDestroyExternalMemory,
+    VGPU_cuDeviceGraphMemTrim,
     VGPU_cuDevicePrimaryCtxRelease,
     VGPU_cuDevicePrimaryCtxRelease_v2,
     VGPU_cuDevicePrimaryCtxReset,
@@ -200,8 +302,19 @@ const uint16_t vgpu_hooks_by_name[VGPU_HOOK_COUNT] = {
     VGPU_cuDeviceTotalMem_v2,
     VGPU_cuGetProcAddress,
     VGPU_cuGetProcAddress_v2,
+    VGPU_cuGraphExecDestroy,
+    VGPU_cuGraphInstantiate,
+    VGPU_cuGraphInstantiateWithFlags,
+    VGPU_cuGraphInstantiateWithParams,
+    VGPU_cuGraphInstantiateWithParams_ptsz,
+    VGPU_cuGraphInstantiate_v2,
     VGPU_cuGraphLaunch,
     VGPU_cuGraphLaunch_ptsz,
+    VGPU_cuGraphUpload,
+    VGPU_cuGraphUpload_ptsz,
+    VGPU_cuGreenCtxCreate,
+    VGPU_cuGreenCtxDestroy,
+    VGPU_cuImportExternalMemory,
     VGPU_cuLaunch,
     VGPU_cuLaunchCooperativeKernel,
     VGPU_cuLaunchCooperativeKernelMultiDevice,
@@ -215,6 +328,8 @@ const uint16_t vgpu_hooks_by_name[VGPU_HOOK_COUNT] = {
     VGPU_cuLibraryLoadData,
     VGPU_cuLibraryLoadFromFile,
     VGPU_cuLibraryUnload,
+    VGPU_cuMemAdvise,
+    VGPU_cuMemAdvise_v2,
     VGPU_cuMemAlloc,
     VGPU_cuMemAllocAsync,
     VGPU_cuMemAllocAsync_ptsz,
@@ -225,6 +340,8 @@ const uint16_t vgpu_hooks_by_name[VGPU_HOOK_COUNT] = {
     VGPU_cuMemAllocPitch_v2,
     VGPU_cuMemAlloc_v2,
     VGPU_cuMemCreate,
+    VGPU_cuMemDiscardAndPrefetchBatchAsync,
+    VGPU_cuMemDiscardAndPrefetchBatchAsync_ptsz,
     VGPU_cuMemFree,
     VGPU_cuMemFreeAsync,
     VGPU_cuMemFreeAsync_ptsz,
@@ -232,8 +349,17 @@ const uint16_t vgpu_hooks_by_name[VGPU_HOOK_COUNT] = {
     VGPU_cuMemGetInfo,
     VGPU_cuMemGetInfo_v2,
     VGPU_cuMemMap,
+    VGPU_cuMemMapArrayAsync,
+    VGPU_cuMemMapArrayAsync_ptsz,
+    VGPU_cuMemPoolCreate,
     VGPU_cuMemPoolDestroy,
     VGPU_cuMemPoolTrimTo,
+    VGPU_cuMemPrefetchAsync,
+    VGPU_cuMemPrefetchAsync_ptsz,
+    VGPU_cuMemPrefetchAsync_v2,
+    VGPU_cuMemPrefetchAsync_v2_ptsz,
+    VGPU_cuMemPrefetchBatchAsync,
+    VGPU_cuMemPrefetchBatchAsync_ptsz,
     VGPU_cuMemRelease,
     VGPU_cuMemRetainAllocationHandle,
     VGPU_cuMemUnmap,
@@ -244,6 +370,22 @@ const uint16_t vgpu_hooks_by_name[VGPU_HOOK_COUNT] = {
     VGPU_cuModuleLoadDataEx,
     VGPU_cuModuleLoadFatBinary,
     VGPU_cuModuleUnload,
+    VGPU_cuMulticastBindAddr,
+    VGPU_cuMulticastBindAddr_v2,
+    VGPU_cuMulticastBindMem,
+    VGPU_cuMulticastBindMem_v2,
+    VGPU_cuMulticastUnbind,
+    VGPU_cuStreamBeginCapture,
+    VGPU_cuStreamBeginCaptureToGraph,
+    VGPU_cuStreamBeginCaptureToGraph_ptsz,
+    VGPU_cuStreamBeginCapture_ptsz,
+    VGPU_cuStreamBeginCapture_v2,
+    VGPU_cuStreamBeginCapture_v2_ptsz,
+    VGPU_cuStreamEndCapture,
+    VGPU_cuStreamEndCapture_ptsz,
+    VGPU_nvmlDeviceGetAccountingPids,
+    VGPU_nvmlDeviceGetAccountingStats,
+    VGPU_nvmlDeviceGetAccountingStats_v2,
     VGPU_nvmlDeviceGetComputeRunningProcesses,
     VGPU_nvmlDeviceGetComputeRunningProcesses_v2,
     VGPU_nvmlDeviceGetComputeRunningProcesses_v3,
@@ -272,6 +414,9 @@ const struct vgpu_version_row vgpu_versions[] = {
     {"cuCtxCreate", 12050, 0, VGPU_cuCtxCreate_v4},
     {"cuCtxDestroy", 2000, 0, VGPU_cuCtxDestroy},
     {"cuCtxDestroy", 4000, 0, VGPU_cuCtxDestroy_v2},
+    {"cuCtxDetach", 2000, 0, VGPU_cuCtxDetach},
+    {"cuDestroyExternalMemory", 10000, 0, VGPU_cuDestroyExternalMemory},
+    {"cuDeviceGraphMemTrim", 11040, 0, VGPU_cuDeviceGraphMemTrim},
     {"cuDevicePrimaryCtxRelease", 7000, 0, VGPU_cuDevicePrimaryCtxRelease},
     {"cuDevicePrimaryCtxRelease", 11000, 0, VGPU_cuDevicePrimaryCtxRelease_v2},
     {"cuDevicePrimaryCtxReset", 7000, 0, VGPU_cuDevicePrimaryCtxReset},
@@ -281,8 +426,19 @@ const struct vgpu_version_row vgpu_versions[] = {
     {"cuDeviceTotalMem", 3020, 0, VGPU_cuDeviceTotalMem_v2},
     {"cuGetProcAddress", 11030, 0, VGPU_cuGetProcAddress},
     {"cuGetProcAddress", 12000, 0, VGPU_cuGetProcAddress_v2},
+    {"cuGraphExecDestroy", 10000, 0, VGPU_cuGraphExecDestroy},
+    {"cuGraphInstantiate", 10000, 0, VGPU_cuGraphInstantiate},
+    {"cuGraphInstantiate", 11000, 0, VGPU_cuGraphInstantiate_v2},
+    {"cuGraphInstantiateWithFlags", 11040, 0, VGPU_cuGraphInstantiateWithFlags},
+    {"cuGraphInstantiateWithParams", 12000, 0, VGPU_cuGraphInstantiateWithParams},
+    {"cuGraphInstantiateWithParams", 12000, 1, VGPU_cuGraphInstantiateWithParams_ptsz},
     {"cuGraphLaunch", 10000, 0, VGPU_cuGraphLaunch},
     {"cuGraphLaunch", 10000, 1, VGPU_cuGraphLaunch_ptsz},
+    {"cuGraphUpload", 11010, 0, VGPU_cuGraphUpload},
+    {"cuGraphUpload", 11010, 1, VGPU_cuGraphUpload_ptsz},
+    {"cuGreenCtxCreate", 12040, 0, VGPU_cuGreenCtxCreate},
+    {"cuGreenCtxDestroy", 12040, 0, VGPU_cuGreenCtxDestroy},
+    {"cuImportExternalMemory", 10000, 0, VGPU_cuImportExternalMemory},
     {"cuLaunch", 2000, 0, VGPU_cuLaunch},
     {"cuLaunchCooperativeKernel", 9000, 0, VGPU_cuLaunchCooperativeKernel},
     {"cuLaunchCooperativeKernel", 9000, 1, VGPU_cuLaunchCooperativeKernel_ptsz},
@@ -296,6 +452,8 @@ const struct vgpu_version_row vgpu_versions[] = {
     {"cuLibraryLoadData", 12000, 0, VGPU_cuLibraryLoadData},
     {"cuLibraryLoadFromFile", 12000, 0, VGPU_cuLibraryLoadFromFile},
     {"cuLibraryUnload", 12000, 0, VGPU_cuLibraryUnload},
+    {"cuMemAdvise", 8000, 0, VGPU_cuMemAdvise},
+    {"cuMemAdvise", 12020, 0, VGPU_cuMemAdvise_v2},
     {"cuMemAlloc", 2000, 0, VGPU_cuMemAlloc},
     {"cuMemAlloc", 3020, 0, VGPU_cuMemAlloc_v2},
     {"cuMemAllocAsync", 11020, 0, VGPU_cuMemAllocAsync},
@@ -306,6 +464,8 @@ const struct vgpu_version_row vgpu_versions[] = {
     {"cuMemAllocPitch", 2000, 0, VGPU_cuMemAllocPitch},
     {"cuMemAllocPitch", 3020, 0, VGPU_cuMemAllocPitch_v2},
     {"cuMemCreate", 10020, 0, VGPU_cuMemCreate},
+    {"cuMemDiscardAndPrefetchBatchAsync", 13000, 0, VGPU_cuMemDiscardAndPrefetchBatchAsync},
+    {"cuMemDiscardAndPrefetchBatchAsync", 13000, 1, VGPU_cuMemDiscardAndPrefetchBatchAsync_ptsz},
     {"cuMemFree", 2000, 0, VGPU_cuMemFree},
     {"cuMemFree", 3020, 0, VGPU_cuMemFree_v2},
     {"cuMemFreeAsync", 11020, 0, VGPU_cuMemFreeAsync},
@@ -313,8 +473,17 @@ const struct vgpu_version_row vgpu_versions[] = {
     {"cuMemGetInfo", 2000, 0, VGPU_cuMemGetInfo},
     {"cuMemGetInfo", 3020, 0, VGPU_cuMemGetInfo_v2},
     {"cuMemMap", 10020, 0, VGPU_cuMemMap},
+    {"cuMemMapArrayAsync", 11010, 0, VGPU_cuMemMapArrayAsync},
+    {"cuMemMapArrayAsync", 11010, 1, VGPU_cuMemMapArrayAsync_ptsz},
+    {"cuMemPoolCreate", 11020, 0, VGPU_cuMemPoolCreate},
     {"cuMemPoolDestroy", 11020, 0, VGPU_cuMemPoolDestroy},
     {"cuMemPoolTrimTo", 11020, 0, VGPU_cuMemPoolTrimTo},
+    {"cuMemPrefetchAsync", 8000, 0, VGPU_cuMemPrefetchAsync},
+    {"cuMemPrefetchAsync", 12020, 0, VGPU_cuMemPrefetchAsync_v2},
+    {"cuMemPrefetchAsync", 8000, 1, VGPU_cuMemPrefetchAsync_ptsz},
+    {"cuMemPrefetchAsync", 12020, 1, VGPU_cuMemPrefetchAsync_v2_ptsz},
+    {"cuMemPrefetchBatchAsync", 13000, 0, VGPU_cuMemPrefetchBatchAsync},
+    {"cuMemPrefetchBatchAsync", 13000, 1, VGPU_cuMemPrefetchBatchAsync_ptsz},
     {"cuMemRelease", 10020, 0, VGPU_cuMemRelease},
     {"cuMemRetainAllocationHandle", 11000, 0, VGPU_cuMemRetainAllocationHandle},
     {"cuMemUnmap", 10020, 0, VGPU_cuMemUnmap},
@@ -325,5 +494,18 @@ const struct vgpu_version_row vgpu_versions[] = {
     {"cuModuleLoadDataEx", 2010, 0, VGPU_cuModuleLoadDataEx},
     {"cuModuleLoadFatBinary", 2000, 0, VGPU_cuModuleLoadFatBinary},
     {"cuModuleUnload", 2000, 0, VGPU_cuModuleUnload},
+    {"cuMulticastBindAddr", 12010, 0, VGPU_cuMulticastBindAddr},
+    {"cuMulticastBindAddr", 13010, 0, VGPU_cuMulticastBindAddr_v2},
+    {"cuMulticastBindMem", 12010, 0, VGPU_cuMulticastBindMem},
+    {"cuMulticastBindMem", 13010, 0, VGPU_cuMulticastBindMem_v2},
+    {"cuMulticastUnbind", 12010, 0, VGPU_cuMulticastUnbind},
+    {"cuStreamBeginCapture", 10000, 0, VGPU_cuStreamBeginCapture},
+    {"cuStreamBeginCapture", 10010, 0, VGPU_cuStreamBeginCapture_v2},
+    {"cuStreamBeginCapture", 10000, 1, VGPU_cuStreamBeginCapture_ptsz},
+    {"cuStreamBeginCapture", 10010, 1, VGPU_cuStreamBeginCapture_v2_ptsz},
+    {"cuStreamBeginCaptureToGraph", 12030, 0, VGPU_cuStreamBeginCaptureToGraph},
+    {"cuStreamBeginCaptureToGraph", 12030, 1, VGPU_cuStreamBeginCaptureToGraph_ptsz},
+    {"cuStreamEndCapture", 10000, 0, VGPU_cuStreamEndCapture},
+    {"cuStreamEndCapture", 10000, 1, VGPU_cuStreamEndCapture_ptsz},
 };
-const unsigned vgpu_version_count = 64;
+const unsigned vgpu_version_count = 104;

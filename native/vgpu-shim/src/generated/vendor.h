@@ -44,8 +44,6 @@ typedef struct CUDA_ARRAY3D_DESCRIPTOR_v1_st {
 typedef struct CUmipmappedArray_st *CUmipmappedArray;
 typedef struct CUstream_st *CUstream;
 typedef struct CUmemPoolHandle_st *CUmemoryPool;
-typedef unsigned long long CUmemGenericAllocationHandle_v1;
-typedef CUmemGenericAllocationHandle_v1 CUmemGenericAllocationHandle;
 typedef unsigned int CUmemAllocationType;
 typedef unsigned int CUmemAllocationHandleType;
 typedef unsigned int CUmemLocationType;
@@ -60,6 +58,19 @@ typedef struct CUmemLocation_st {
     };
 } CUmemLocation_v1;
 typedef CUmemLocation_v1 CUmemLocation;
+typedef struct CUmemPoolProps_st {
+    CUmemAllocationType allocType;
+    CUmemAllocationHandleType handleTypes;
+    CUmemLocation location;
+    void *win32SecurityAttributes;
+    size_t maxSize;
+    unsigned short usage;
+    unsigned char gpuDirectRDMACapable;
+    unsigned char reserved[53];
+} CUmemPoolProps_v1;
+typedef CUmemPoolProps_v1 CUmemPoolProps;
+typedef unsigned long long CUmemGenericAllocationHandle_v1;
+typedef CUmemGenericAllocationHandle_v1 CUmemGenericAllocationHandle;
 typedef struct CUmemAllocationProp_st {
     CUmemAllocationType type;
     CUmemAllocationHandleType requestedHandleTypes;
@@ -73,12 +84,82 @@ typedef struct CUmemAllocationProp_st {
     } allocFlags;
 } CUmemAllocationProp_v1;
 typedef CUmemAllocationProp_v1 CUmemAllocationProp;
-typedef struct CUctx_st *CUcontext;
+typedef unsigned int CUresourcetype;
+typedef unsigned int CUarraySparseSubresourceType;
+typedef unsigned int CUmemOperationType;
+typedef unsigned int CUmemHandleType;
+typedef struct CUarrayMapInfo_st {
+    CUresourcetype resourceType;
+    union {
+    CUmipmappedArray mipmap;
+    CUarray array;
+    } resource;
+    CUarraySparseSubresourceType subresourceType;
+    union {
+    struct {
+    unsigned int level;
+    unsigned int layer;
+    unsigned int offsetX;
+    unsigned int offsetY;
+    unsigned int offsetZ;
+    unsigned int extentWidth;
+    unsigned int extentHeight;
+    unsigned int extentDepth;
+    } sparseLevel;
+    struct {
+    unsigned int layer;
+    unsigned long long offset;
+    unsigned long long size;
+    } miptail;
+    } subresource;
+    CUmemOperationType memOperationType;
+    CUmemHandleType memHandleType;
+    union {
+    CUmemGenericAllocationHandle memHandle;
+    } memHandle;
+    unsigned long long offset;
+    unsigned int deviceBitMask;
+    unsigned int flags;
+    unsigned int reserved[2];
+} CUarrayMapInfo_v1;
+typedef CUarrayMapInfo_v1 CUarrayMapInfo;
 typedef int CUdevice_v1;
 typedef CUdevice_v1 CUdevice;
+typedef unsigned int CUmem_advise;
+typedef struct CUextMemory_st *CUexternalMemory;
+typedef unsigned int CUexternalMemoryHandleType;
+typedef struct CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st {
+    CUexternalMemoryHandleType type;
+    union {
+    int fd;
+    struct {
+    void *handle;
+    const void *name;
+    } win32;
+    const void *nvSciBufObject;
+    } handle;
+    unsigned long long size;
+    unsigned int flags;
+    unsigned int reserved[16];
+} CUDA_EXTERNAL_MEMORY_HANDLE_DESC_v1;
+typedef CUDA_EXTERNAL_MEMORY_HANDLE_DESC_v1 CUDA_EXTERNAL_MEMORY_HANDLE_DESC;
+typedef struct CUgraphExec_st *CUgraphExec;
+typedef struct CUgraph_st *CUgraph;
+typedef struct CUgraphNode_st *CUgraphNode;
+typedef uint64_t cuuint64_t;
+typedef unsigned int CUgraphInstantiateResult;
+typedef struct CUDA_GRAPH_INSTANTIATE_PARAMS_st {
+    cuuint64_t flags;
+    CUstream hUploadStream;
+    CUgraphNode hErrNode_out;
+    CUgraphInstantiateResult result_out;
+} CUDA_GRAPH_INSTANTIATE_PARAMS;
+typedef struct CUctx_st *CUcontext;
 typedef struct CUexecAffinityParam_st CUexecAffinityParam_v1;
 typedef CUexecAffinityParam_v1 CUexecAffinityParam;
 typedef struct CUctxCreateParams_st CUctxCreateParams;
+typedef struct CUgreenCtx_st *CUgreenCtx;
+typedef struct CUdevResourceDesc_st *CUdevResourceDesc;
 typedef struct CUmod_st *CUmodule;
 typedef unsigned int CUjit_option;
 typedef struct CUlib_st *CUlibrary;
@@ -110,8 +191,8 @@ typedef struct CUDA_LAUNCH_PARAMS_st {
     void **kernelParams;
 } CUDA_LAUNCH_PARAMS_v1;
 typedef CUDA_LAUNCH_PARAMS_v1 CUDA_LAUNCH_PARAMS;
-typedef struct CUgraphExec_st *CUgraphExec;
-typedef uint64_t cuuint64_t;
+typedef unsigned int CUstreamCaptureMode;
+typedef struct CUgraphEdgeData_st CUgraphEdgeData;
 typedef unsigned int CUdriverProcAddressQueryResult;
 typedef struct CUuuid_st {
     char bytes[16];
@@ -119,6 +200,18 @@ typedef struct CUuuid_st {
 typedef struct CUevent_st *CUevent;
 typedef unsigned int CUstreamCaptureStatus;
 typedef unsigned int CUmemPool_attribute;
+typedef unsigned int CUgraphNodeType;
+typedef struct CUmemAccessDesc_st CUmemAccessDesc_v1;
+typedef CUmemAccessDesc_v1 CUmemAccessDesc;
+typedef struct CUDA_MEM_ALLOC_NODE_PARAMS_v1_st {
+    CUmemPoolProps poolProps;
+    const CUmemAccessDesc *accessDescs;
+    size_t accessDescCount;
+    size_t bytesize;
+    CUdeviceptr dptr;
+} CUDA_MEM_ALLOC_NODE_PARAMS_v1;
+typedef CUDA_MEM_ALLOC_NODE_PARAMS_v1 CUDA_MEM_ALLOC_NODE_PARAMS;
+typedef unsigned int CUgraphMem_attribute;
 
 #define CUDA_SUCCESS 0
 #define CUDA_ERROR_OUT_OF_MEMORY 2
@@ -128,6 +221,19 @@ typedef unsigned int CUmemPool_attribute;
 #define CU_GET_PROC_ADDRESS_SUCCESS 0
 #define CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM 2
 #define CU_MEM_LOCATION_TYPE_DEVICE 1
+#define CU_MEM_LOCATION_TYPE_HOST 2
+#define CU_MEM_ALLOCATION_TYPE_PINNED 1
+#define CU_MEM_ATTACH_GLOBAL 1
+#define CU_MEM_ADVISE_SET_PREFERRED_LOCATION 3
+#define CU_MEM_ADVISE_SET_ACCESSED_BY 5
+#define CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT 2
+#define CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT 0
+#define CU_GRAPH_NODE_TYPE_MEM_ALLOC 10
+#define CU_GRAPH_NODE_TYPE_GRAPH 4
+#define CU_RESOURCE_TYPE_ARRAY 0
+#define CU_ARRAY_SPARSE_SUBRESOURCE_TYPE_SPARSE_LEVEL 0
+#define CU_MEM_OPERATION_TYPE_MAP 1
+#define CU_EXTERNAL_MEMORY_HANDLE_TYPE_DMABUF_FD 9
 #define CU_STREAM_CAPTURE_STATUS_NONE 0
 #define CU_EVENT_DEFAULT 0
 #define CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT 5
@@ -210,6 +316,19 @@ typedef struct nvmlProcessesUtilizationInfo_v1_t {
     nvmlProcessUtilizationInfo_v1_t *procUtilArray;
 } nvmlProcessesUtilizationInfo_v1_t;
 typedef nvmlProcessesUtilizationInfo_v1_t nvmlProcessesUtilizationInfo_t;
+typedef struct nvmlAccountingStats_st nvmlAccountingStats_t;
+typedef struct nvmlAccountingStats_v2_t {
+    unsigned int pid;
+    unsigned int isRunning;
+    unsigned int gpuUtilization;
+    unsigned int memoryUtilization;
+    unsigned long long maxMemoryUsage;
+    unsigned int sampleCount;
+    unsigned long long sumGpuUtil;
+    unsigned long long sumFbUtil;
+    unsigned long long time;
+    unsigned long long startTime;
+} nvmlAccountingStats_v2_t;
 typedef struct nvmlUtilization_st {
     unsigned int gpu;
     unsigned int memory;
@@ -241,6 +360,7 @@ enum vgpu_function {
     VGPU_cuMemAllocFromPoolAsync_ptsz,
     VGPU_cuMemFreeAsync,
     VGPU_cuMemFreeAsync_ptsz,
+    VGPU_cuMemPoolCreate,
     VGPU_cuMemPoolTrimTo,
     VGPU_cuMemPoolDestroy,
     VGPU_cuMemCreate,
@@ -248,17 +368,48 @@ enum vgpu_function {
     VGPU_cuMemMap,
     VGPU_cuMemUnmap,
     VGPU_cuMemRetainAllocationHandle,
+    VGPU_cuMemMapArrayAsync,
+    VGPU_cuMemMapArrayAsync_ptsz,
+    VGPU_cuMulticastBindMem,
+    VGPU_cuMulticastBindMem_v2,
+    VGPU_cuMulticastBindAddr,
+    VGPU_cuMulticastBindAddr_v2,
+    VGPU_cuMulticastUnbind,
+    VGPU_cuMemAdvise,
+    VGPU_cuMemAdvise_v2,
+    VGPU_cuMemPrefetchAsync,
+    VGPU_cuMemPrefetchAsync_ptsz,
+    VGPU_cuMemPrefetchAsync_v2,
+    VGPU_cuMemPrefetchAsync_v2_ptsz,
+    VGPU_cuMemPrefetchBatchAsync,
+    VGPU_cuMemPrefetchBatchAsync_ptsz,
+    VGPU_cuMemDiscardAndPrefetchBatchAsync,
+    VGPU_cuMemDiscardAndPrefetchBatchAsync_ptsz,
+    VGPU_cuImportExternalMemory,
+    VGPU_cuDestroyExternalMemory,
+    VGPU_cuGraphInstantiate,
+    VGPU_cuGraphInstantiate_v2,
+    VGPU_cuGraphInstantiateWithFlags,
+    VGPU_cuGraphInstantiateWithParams,
+    VGPU_cuGraphInstantiateWithParams_ptsz,
+    VGPU_cuGraphUpload,
+    VGPU_cuGraphUpload_ptsz,
+    VGPU_cuGraphExecDestroy,
+    VGPU_cuDeviceGraphMemTrim,
     VGPU_cuCtxCreate,
     VGPU_cuCtxCreate_v2,
     VGPU_cuCtxCreate_v3,
     VGPU_cuCtxCreate_v4,
     VGPU_cuCtxDestroy,
     VGPU_cuCtxDestroy_v2,
+    VGPU_cuCtxDetach,
     VGPU_cuDevicePrimaryCtxRetain,
     VGPU_cuDevicePrimaryCtxRelease,
     VGPU_cuDevicePrimaryCtxRelease_v2,
     VGPU_cuDevicePrimaryCtxReset,
     VGPU_cuDevicePrimaryCtxReset_v2,
+    VGPU_cuGreenCtxCreate,
+    VGPU_cuGreenCtxDestroy,
     VGPU_cuModuleLoad,
     VGPU_cuModuleLoadData,
     VGPU_cuModuleLoadFatBinary,
@@ -280,6 +431,14 @@ enum vgpu_function {
     VGPU_cuLaunchCooperativeKernelMultiDevice,
     VGPU_cuGraphLaunch,
     VGPU_cuGraphLaunch_ptsz,
+    VGPU_cuStreamBeginCapture,
+    VGPU_cuStreamBeginCapture_ptsz,
+    VGPU_cuStreamBeginCapture_v2,
+    VGPU_cuStreamBeginCapture_v2_ptsz,
+    VGPU_cuStreamBeginCaptureToGraph,
+    VGPU_cuStreamBeginCaptureToGraph_ptsz,
+    VGPU_cuStreamEndCapture,
+    VGPU_cuStreamEndCapture_ptsz,
     VGPU_cuLaunch,
     VGPU_cuLaunchGrid,
     VGPU_cuLaunchGridAsync,
@@ -299,11 +458,19 @@ enum vgpu_function {
     VGPU_nvmlDeviceGetRunningProcessDetailList,
     VGPU_nvmlDeviceGetProcessUtilization,
     VGPU_nvmlDeviceGetProcessesUtilizationInfo,
+    VGPU_nvmlDeviceGetAccountingPids,
+    VGPU_nvmlDeviceGetAccountingStats,
+    VGPU_nvmlDeviceGetAccountingStats_v2,
     VGPU_HOOK_COUNT,
     VGPU_LAST_HOOK = VGPU_HOOK_COUNT - 1,
     VGPU_cuCtxGetDevice,
     VGPU_cuCtxGetCurrent,
+    VGPU_cuCtxPushCurrent_v2,
+    VGPU_cuCtxPopCurrent_v2,
+    VGPU_cuStreamGetCtx,
     VGPU_cuDeviceGetUuid,
+    VGPU_cuDeviceGetUuid_v2,
+    VGPU_cuDeviceGetCount,
     VGPU_cuDevicePrimaryCtxGetState,
     VGPU_cuEventCreate,
     VGPU_cuEventRecord,
@@ -314,7 +481,15 @@ enum vgpu_function {
     VGPU_cuStreamIsCapturing,
     VGPU_cuStreamIsCapturing_ptsz,
     VGPU_cuDeviceGetMemPool,
+    VGPU_cuDeviceGetDefaultMemPool,
     VGPU_cuMemPoolGetAttribute,
+    VGPU_cuGraphGetNodes,
+    VGPU_cuGraphNodeGetType,
+    VGPU_cuGraphMemAllocNodeGetParams,
+    VGPU_cuGraphChildGraphNodeGetGraph,
+    VGPU_cuDeviceGetGraphMemAttribute,
+    VGPU_cuStreamSynchronize,
+    VGPU_cuStreamSynchronize_ptsz,
     VGPU_nvmlInit_v2,
     VGPU_nvmlDeviceGetHandleByUUID,
     VGPU_nvmlDeviceGetUUID,
@@ -342,6 +517,7 @@ typedef CUresult (*vgpu_fn_cuMemAllocFromPoolAsync)(CUdeviceptr *dptr, size_t by
 typedef CUresult (*vgpu_fn_cuMemAllocFromPoolAsync_ptsz)(CUdeviceptr *dptr, size_t bytesize, CUmemoryPool pool, CUstream hStream);
 typedef CUresult (*vgpu_fn_cuMemFreeAsync)(CUdeviceptr dptr, CUstream hStream);
 typedef CUresult (*vgpu_fn_cuMemFreeAsync_ptsz)(CUdeviceptr dptr, CUstream hStream);
+typedef CUresult (*vgpu_fn_cuMemPoolCreate)(CUmemoryPool *pool, const CUmemPoolProps *poolProps);
 typedef CUresult (*vgpu_fn_cuMemPoolTrimTo)(CUmemoryPool pool, size_t minBytesToKeep);
 typedef CUresult (*vgpu_fn_cuMemPoolDestroy)(CUmemoryPool pool);
 typedef CUresult (*vgpu_fn_cuMemCreate)(CUmemGenericAllocationHandle *handle, size_t size, const CUmemAllocationProp *prop, unsigned long long flags);
@@ -349,17 +525,48 @@ typedef CUresult (*vgpu_fn_cuMemRelease)(CUmemGenericAllocationHandle handle);
 typedef CUresult (*vgpu_fn_cuMemMap)(CUdeviceptr ptr, size_t size, size_t offset, CUmemGenericAllocationHandle handle, unsigned long long flags);
 typedef CUresult (*vgpu_fn_cuMemUnmap)(CUdeviceptr ptr, size_t size);
 typedef CUresult (*vgpu_fn_cuMemRetainAllocationHandle)(CUmemGenericAllocationHandle *handle, void *addr);
+typedef CUresult (*vgpu_fn_cuMemMapArrayAsync)(CUarrayMapInfo *mapInfoList, unsigned int count, CUstream hStream);
+typedef CUresult (*vgpu_fn_cuMemMapArrayAsync_ptsz)(CUarrayMapInfo *mapInfoList, unsigned int count, CUstream hStream);
+typedef CUresult (*vgpu_fn_cuMulticastBindMem)(CUmemGenericAllocationHandle mcHandle, size_t mcOffset, CUmemGenericAllocationHandle memHandle, size_t memOffset, size_t size, unsigned long long flags);
+typedef CUresult (*vgpu_fn_cuMulticastBindMem_v2)(CUmemGenericAllocationHandle mcHandle, CUdevice dev, size_t mcOffset, CUmemGenericAllocationHandle memHandle, size_t memOffset, size_t size, unsigned long long flags);
+typedef CUresult (*vgpu_fn_cuMulticastBindAddr)(CUmemGenericAllocationHandle mcHandle, size_t mcOffset, CUdeviceptr memptr, size_t size, unsigned long long flags);
+typedef CUresult (*vgpu_fn_cuMulticastBindAddr_v2)(CUmemGenericAllocationHandle mcHandle, CUdevice dev, size_t mcOffset, CUdeviceptr memptr, size_t size, unsigned long long flags);
+typedef CUresult (*vgpu_fn_cuMulticastUnbind)(CUmemGenericAllocationHandle mcHandle, CUdevice dev, size_t mcOffset, size_t size);
+typedef CUresult (*vgpu_fn_cuMemAdvise)(CUdeviceptr devPtr, size_t count, CUmem_advise advice, CUdevice device);
+typedef CUresult (*vgpu_fn_cuMemAdvise_v2)(CUdeviceptr devPtr, size_t count, CUmem_advise advice, CUmemLocation location);
+typedef CUresult (*vgpu_fn_cuMemPrefetchAsync)(CUdeviceptr devPtr, size_t count, CUdevice dstDevice, CUstream hStream);
+typedef CUresult (*vgpu_fn_cuMemPrefetchAsync_ptsz)(CUdeviceptr devPtr, size_t count, CUdevice dstDevice, CUstream hStream);
+typedef CUresult (*vgpu_fn_cuMemPrefetchAsync_v2)(CUdeviceptr devPtr, size_t count, CUmemLocation location, unsigned int flags, CUstream hStream);
+typedef CUresult (*vgpu_fn_cuMemPrefetchAsync_v2_ptsz)(CUdeviceptr devPtr, size_t count, CUmemLocation location, unsigned int flags, CUstream hStream);
+typedef CUresult (*vgpu_fn_cuMemPrefetchBatchAsync)(CUdeviceptr *dptrs, size_t *sizes, size_t count, CUmemLocation *prefetchLocs, size_t *prefetchLocIdxs, size_t numPrefetchLocs, unsigned long long flags, CUstream hStream);
+typedef CUresult (*vgpu_fn_cuMemPrefetchBatchAsync_ptsz)(CUdeviceptr *dptrs, size_t *sizes, size_t count, CUmemLocation *prefetchLocs, size_t *prefetchLocIdxs, size_t numPrefetchLocs, unsigned long long flags, CUstream hStream);
+typedef CUresult (*vgpu_fn_cuMemDiscardAndPrefetchBatchAsync)(CUdeviceptr *dptrs, size_t *sizes, size_t count, CUmemLocation *prefetchLocs, size_t *prefetchLocIdxs, size_t numPrefetchLocs, unsigned long long flags, CUstream hStream);
+typedef CUresult (*vgpu_fn_cuMemDiscardAndPrefetchBatchAsync_ptsz)(CUdeviceptr *dptrs, size_t *sizes, size_t count, CUmemLocation *prefetchLocs, size_t *prefetchLocIdxs, size_t numPrefetchLocs, unsigned long long flags, CUstream hStream);
+typedef CUresult (*vgpu_fn_cuImportExternalMemory)(CUexternalMemory *extMem_out, const CUDA_EXTERNAL_MEMORY_HANDLE_DESC *memHandleDesc);
+typedef CUresult (*vgpu_fn_cuDestroyExternalMemory)(CUexternalMemory extMem);
+typedef CUresult (*vgpu_fn_cuGraphInstantiate)(CUgraphExec *phGraphExec, CUgraph hGraph, CUgraphNode *phErrorNode, char *logBuffer, size_t bufferSize);
+typedef CUresult (*vgpu_fn_cuGraphInstantiate_v2)(CUgraphExec *phGraphExec, CUgraph hGraph, CUgraphNode *phErrorNode, char *logBuffer, size_t bufferSize);
+typedef CUresult (*vgpu_fn_cuGraphInstantiateWithFlags)(CUgraphExec *phGraphExec, CUgraph hGraph, unsigned long long flags);
+typedef CUresult (*vgpu_fn_cuGraphInstantiateWithParams)(CUgraphExec *phGraphExec, CUgraph hGraph, CUDA_GRAPH_INSTANTIATE_PARAMS *instantiateParams);
+typedef CUresult (*vgpu_fn_cuGraphInstantiateWithParams_ptsz)(CUgraphExec *phGraphExec, CUgraph hGraph, CUDA_GRAPH_INSTANTIATE_PARAMS *instantiateParams);
+typedef CUresult (*vgpu_fn_cuGraphUpload)(CUgraphExec hGraph, CUstream hStream);
+typedef CUresult (*vgpu_fn_cuGraphUpload_ptsz)(CUgraphExec hGraphExec, CUstream hStream);
+typedef CUresult (*vgpu_fn_cuGraphExecDestroy)(CUgraphExec hGraphExec);
+typedef CUresult (*vgpu_fn_cuDeviceGraphMemTrim)(CUdevice device);
 typedef CUresult (*vgpu_fn_cuCtxCreate)(CUcontext *pctx, unsigned int flags, CUdevice dev);
 typedef CUresult (*vgpu_fn_cuCtxCreate_v2)(CUcontext *pctx, unsigned int flags, CUdevice dev);
 typedef CUresult (*vgpu_fn_cuCtxCreate_v3)(CUcontext *pctx, CUexecAffinityParam *paramsArray, int numParams, unsigned int flags, CUdevice dev);
 typedef CUresult (*vgpu_fn_cuCtxCreate_v4)(CUcontext *pctx, CUctxCreateParams *ctxCreateParams, unsigned int flags, CUdevice dev);
 typedef CUresult (*vgpu_fn_cuCtxDestroy)(CUcontext ctx);
 typedef CUresult (*vgpu_fn_cuCtxDestroy_v2)(CUcontext ctx);
+typedef CUresult (*vgpu_fn_cuCtxDetach)(CUcontext ctx);
 typedef CUresult (*vgpu_fn_cuDevicePrimaryCtxRetain)(CUcontext *pctx, CUdevice dev);
 typedef CUresult (*vgpu_fn_cuDevicePrimaryCtxRelease)(CUdevice dev);
 typedef CUresult (*vgpu_fn_cuDevicePrimaryCtxRelease_v2)(CUdevice dev);
 typedef CUresult (*vgpu_fn_cuDevicePrimaryCtxReset)(CUdevice dev);
 typedef CUresult (*vgpu_fn_cuDevicePrimaryCtxReset_v2)(CUdevice dev);
+typedef CUresult (*vgpu_fn_cuGreenCtxCreate)(CUgreenCtx *phCtx, CUdevResourceDesc desc, CUdevice dev, unsigned int flags);
+typedef CUresult (*vgpu_fn_cuGreenCtxDestroy)(CUgreenCtx hCtx);
 typedef CUresult (*vgpu_fn_cuModuleLoad)(CUmodule *module, const char *fname);
 typedef CUresult (*vgpu_fn_cuModuleLoadData)(CUmodule *module, const void *image);
 typedef CUresult (*vgpu_fn_cuModuleLoadFatBinary)(CUmodule *module, const void *fatCubin);
@@ -381,6 +588,14 @@ typedef CUresult (*vgpu_fn_cuLaunchCooperativeKernel_ptsz)(CUfunction f, unsigne
 typedef CUresult (*vgpu_fn_cuLaunchCooperativeKernelMultiDevice)(CUDA_LAUNCH_PARAMS *launchParamsList, unsigned int numDevices, unsigned int flags);
 typedef CUresult (*vgpu_fn_cuGraphLaunch)(CUgraphExec hGraph, CUstream hStream);
 typedef CUresult (*vgpu_fn_cuGraphLaunch_ptsz)(CUgraphExec hGraphExec, CUstream hStream);
+typedef CUresult (*vgpu_fn_cuStreamBeginCapture)(CUstream hStream);
+typedef CUresult (*vgpu_fn_cuStreamBeginCapture_ptsz)(CUstream hStream);
+typedef CUresult (*vgpu_fn_cuStreamBeginCapture_v2)(CUstream hStream, CUstreamCaptureMode mode);
+typedef CUresult (*vgpu_fn_cuStreamBeginCapture_v2_ptsz)(CUstream hStream, CUstreamCaptureMode mode);
+typedef CUresult (*vgpu_fn_cuStreamBeginCaptureToGraph)(CUstream hStream, CUgraph hGraph, const CUgraphNode *dependencies, const CUgraphEdgeData *dependencyData, size_t numDependencies, CUstreamCaptureMode mode);
+typedef CUresult (*vgpu_fn_cuStreamBeginCaptureToGraph_ptsz)(CUstream hStream, CUgraph hGraph, const CUgraphNode *dependencies, const CUgraphEdgeData *dependencyData, size_t numDependencies, CUstreamCaptureMode mode);
+typedef CUresult (*vgpu_fn_cuStreamEndCapture)(CUstream hStream, CUgraph *phGraph);
+typedef CUresult (*vgpu_fn_cuStreamEndCapture_ptsz)(CUstream hStream, CUgraph *phGraph);
 typedef CUresult (*vgpu_fn_cuLaunch)(CUfunction f);
 typedef CUresult (*vgpu_fn_cuLaunchGrid)(CUfunction f, int grid_width, int grid_height);
 typedef CUresult (*vgpu_fn_cuLaunchGridAsync)(CUfunction f, int grid_width, int grid_height, CUstream hStream);
@@ -388,7 +603,12 @@ typedef CUresult (*vgpu_fn_cuGetProcAddress)(const char *symbol, void **pfn, int
 typedef CUresult (*vgpu_fn_cuGetProcAddress_v2)(const char *symbol, void **pfn, int cudaVersion, cuuint64_t flags, CUdriverProcAddressQueryResult *symbolStatus);
 typedef CUresult (*vgpu_fn_cuCtxGetDevice)(CUdevice *device);
 typedef CUresult (*vgpu_fn_cuCtxGetCurrent)(CUcontext *pctx);
+typedef CUresult (*vgpu_fn_cuCtxPushCurrent_v2)(CUcontext ctx);
+typedef CUresult (*vgpu_fn_cuCtxPopCurrent_v2)(CUcontext *pctx);
+typedef CUresult (*vgpu_fn_cuStreamGetCtx)(CUstream hStream, CUcontext *pctx);
 typedef CUresult (*vgpu_fn_cuDeviceGetUuid)(CUuuid *uuid, CUdevice dev);
+typedef CUresult (*vgpu_fn_cuDeviceGetUuid_v2)(CUuuid *uuid, CUdevice dev);
+typedef CUresult (*vgpu_fn_cuDeviceGetCount)(int *count);
 typedef CUresult (*vgpu_fn_cuDevicePrimaryCtxGetState)(CUdevice dev, unsigned int *flags, int *active);
 typedef CUresult (*vgpu_fn_cuEventCreate)(CUevent *phEvent, unsigned int Flags);
 typedef CUresult (*vgpu_fn_cuEventRecord)(CUevent hEvent, CUstream hStream);
@@ -399,22 +619,44 @@ typedef CUresult (*vgpu_fn_cuEventDestroy_v2)(CUevent hEvent);
 typedef CUresult (*vgpu_fn_cuStreamIsCapturing)(CUstream hStream, CUstreamCaptureStatus *captureStatus);
 typedef CUresult (*vgpu_fn_cuStreamIsCapturing_ptsz)(CUstream hStream, CUstreamCaptureStatus *captureStatus);
 typedef CUresult (*vgpu_fn_cuDeviceGetMemPool)(CUmemoryPool *pool, CUdevice dev);
+typedef CUresult (*vgpu_fn_cuDeviceGetDefaultMemPool)(CUmemoryPool *pool_out, CUdevice dev);
 typedef CUresult (*vgpu_fn_cuMemPoolGetAttribute)(CUmemoryPool pool, CUmemPool_attribute attr, void *value);
+typedef CUresult (*vgpu_fn_cuGraphGetNodes)(CUgraph hGraph, CUgraphNode *nodes, size_t *numNodes);
+typedef CUresult (*vgpu_fn_cuGraphNodeGetType)(CUgraphNode hNode, CUgraphNodeType *type);
+typedef CUresult (*vgpu_fn_cuGraphMemAllocNodeGetParams)(CUgraphNode hNode, CUDA_MEM_ALLOC_NODE_PARAMS *params_out);
+typedef CUresult (*vgpu_fn_cuGraphChildGraphNodeGetGraph)(CUgraphNode hNode, CUgraph *phGraph);
+typedef CUresult (*vgpu_fn_cuDeviceGetGraphMemAttribute)(CUdevice device, CUgraphMem_attribute attr, void *value);
+typedef CUresult (*vgpu_fn_cuStreamSynchronize)(CUstream hStream);
+typedef CUresult (*vgpu_fn_cuStreamSynchronize_ptsz)(CUstream hStream);
 
 CUresult vgpu_array3d_create(enum vgpu_function id, CUarray *, const CUDA_ARRAY3D_DESCRIPTOR *);
 CUresult vgpu_array3d_create_v1(enum vgpu_function id, CUarray *, const CUDA_ARRAY3D_DESCRIPTOR_v1 *);
 CUresult vgpu_array_create(enum vgpu_function id, CUarray *, const CUDA_ARRAY_DESCRIPTOR *);
 CUresult vgpu_array_create_v1(enum vgpu_function id, CUarray *, const CUDA_ARRAY_DESCRIPTOR_v1 *);
 CUresult vgpu_array_destroy(enum vgpu_function id, CUarray);
+CUresult vgpu_begin_capture(enum vgpu_function id, CUstream, CUstreamCaptureMode);
+CUresult vgpu_begin_capture_to_graph(enum vgpu_function id, CUstream, CUgraph, const CUgraphNode *, const CUgraphEdgeData *, size_t, CUstreamCaptureMode);
+CUresult vgpu_begin_capture_v1(enum vgpu_function id, CUstream);
 CUresult vgpu_ctx_create(enum vgpu_function id, CUcontext *, unsigned int, CUdevice);
 CUresult vgpu_ctx_create_v3(enum vgpu_function id, CUcontext *, CUexecAffinityParam *, int, unsigned int, CUdevice);
 CUresult vgpu_ctx_create_v4(enum vgpu_function id, CUcontext *, CUctxCreateParams *, unsigned int, CUdevice);
 CUresult vgpu_ctx_destroy(enum vgpu_function id, CUcontext);
+CUresult vgpu_destroy_external_memory(enum vgpu_function id, CUexternalMemory);
+CUresult vgpu_device_graph_mem_trim(enum vgpu_function id, CUdevice);
 CUresult vgpu_device_total_mem(enum vgpu_function id, size_t *, CUdevice);
 CUresult vgpu_device_total_mem_v1(enum vgpu_function id, unsigned int *, CUdevice);
+CUresult vgpu_end_capture(enum vgpu_function id, CUstream, CUgraph *);
 CUresult vgpu_get_proc_address(enum vgpu_function id, const char *, void **, int, cuuint64_t);
 CUresult vgpu_get_proc_address_v2(enum vgpu_function id, const char *, void **, int, cuuint64_t, CUdriverProcAddressQueryResult *);
+CUresult vgpu_graph_exec_destroy(enum vgpu_function id, CUgraphExec);
+CUresult vgpu_graph_instantiate(enum vgpu_function id, CUgraphExec *, CUgraph, CUgraphNode *, char *, size_t);
+CUresult vgpu_graph_instantiate_with_flags(enum vgpu_function id, CUgraphExec *, CUgraph, unsigned long long);
+CUresult vgpu_graph_instantiate_with_params(enum vgpu_function id, CUgraphExec *, CUgraph, CUDA_GRAPH_INSTANTIATE_PARAMS *);
 CUresult vgpu_graph_launch(enum vgpu_function id, CUgraphExec, CUstream);
+CUresult vgpu_graph_upload(enum vgpu_function id, CUgraphExec, CUstream);
+CUresult vgpu_green_ctx_create(enum vgpu_function id, CUgreenCtx *, CUdevResourceDesc, CUdevice, unsigned int);
+CUresult vgpu_green_ctx_destroy(enum vgpu_function id, CUgreenCtx);
+CUresult vgpu_import_external_memory(enum vgpu_function id, CUexternalMemory *, const CUDA_EXTERNAL_MEMORY_HANDLE_DESC *);
 CUresult vgpu_launch(enum vgpu_function id, CUfunction);
 CUresult vgpu_launch_cooperative_kernel(enum vgpu_function id, CUfunction, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, CUstream, void **);
 CUresult vgpu_launch_grid(enum vgpu_function id, CUfunction, int, int);
@@ -425,6 +667,8 @@ CUresult vgpu_launch_multi_device(enum vgpu_function id, CUDA_LAUNCH_PARAMS *, u
 CUresult vgpu_library_load_data(enum vgpu_function id, CUlibrary *, const void *, CUjit_option *, void **, unsigned int, CUlibraryOption *, void **, unsigned int);
 CUresult vgpu_library_load_from_file(enum vgpu_function id, CUlibrary *, const char *, CUjit_option *, void **, unsigned int, CUlibraryOption *, void **, unsigned int);
 CUresult vgpu_library_unload(enum vgpu_function id, CUlibrary);
+CUresult vgpu_mem_advise(enum vgpu_function id, CUdeviceptr, size_t, CUmem_advise, CUdevice);
+CUresult vgpu_mem_advise_v2(enum vgpu_function id, CUdeviceptr, size_t, CUmem_advise, CUmemLocation);
 CUresult vgpu_mem_alloc(enum vgpu_function id, CUdeviceptr *, size_t);
 CUresult vgpu_mem_alloc_async(enum vgpu_function id, CUdeviceptr *, size_t, CUstream);
 CUresult vgpu_mem_alloc_from_pool_async(enum vgpu_function id, CUdeviceptr *, size_t, CUmemoryPool, CUstream);
@@ -433,14 +677,20 @@ CUresult vgpu_mem_alloc_pitch(enum vgpu_function id, CUdeviceptr *, size_t *, si
 CUresult vgpu_mem_alloc_pitch_v1(enum vgpu_function id, CUdeviceptr_v1 *, unsigned int *, unsigned int, unsigned int, unsigned int);
 CUresult vgpu_mem_alloc_v1(enum vgpu_function id, CUdeviceptr_v1 *, unsigned int);
 CUresult vgpu_mem_create(enum vgpu_function id, CUmemGenericAllocationHandle *, size_t, const CUmemAllocationProp *, unsigned long long);
+CUresult vgpu_mem_discard_and_prefetch_batch(enum vgpu_function id, CUdeviceptr *, size_t *, size_t, CUmemLocation *, size_t *, size_t, unsigned long long, CUstream);
 CUresult vgpu_mem_free(enum vgpu_function id, CUdeviceptr);
 CUresult vgpu_mem_free_async(enum vgpu_function id, CUdeviceptr, CUstream);
 CUresult vgpu_mem_free_v1(enum vgpu_function id, CUdeviceptr_v1);
 CUresult vgpu_mem_get_info(enum vgpu_function id, size_t *, size_t *);
 CUresult vgpu_mem_get_info_v1(enum vgpu_function id, unsigned int *, unsigned int *);
 CUresult vgpu_mem_map(enum vgpu_function id, CUdeviceptr, size_t, size_t, CUmemGenericAllocationHandle, unsigned long long);
+CUresult vgpu_mem_map_array_async(enum vgpu_function id, CUarrayMapInfo *, unsigned int, CUstream);
+CUresult vgpu_mem_pool_create(enum vgpu_function id, CUmemoryPool *, const CUmemPoolProps *);
 CUresult vgpu_mem_pool_destroy(enum vgpu_function id, CUmemoryPool);
 CUresult vgpu_mem_pool_trim_to(enum vgpu_function id, CUmemoryPool, size_t);
+CUresult vgpu_mem_prefetch(enum vgpu_function id, CUdeviceptr, size_t, CUdevice, CUstream);
+CUresult vgpu_mem_prefetch_batch(enum vgpu_function id, CUdeviceptr *, size_t *, size_t, CUmemLocation *, size_t *, size_t, unsigned long long, CUstream);
+CUresult vgpu_mem_prefetch_v2(enum vgpu_function id, CUdeviceptr, size_t, CUmemLocation, unsigned int, CUstream);
 CUresult vgpu_mem_release(enum vgpu_function id, CUmemGenericAllocationHandle);
 CUresult vgpu_mem_retain_allocation_handle(enum vgpu_function id, CUmemGenericAllocationHandle *, void *);
 CUresult vgpu_mem_unmap(enum vgpu_function id, CUdeviceptr, size_t);
@@ -450,6 +700,11 @@ CUresult vgpu_module_load(enum vgpu_function id, CUmodule *, const char *);
 CUresult vgpu_module_load_data(enum vgpu_function id, CUmodule *, const void *);
 CUresult vgpu_module_load_data_ex(enum vgpu_function id, CUmodule *, const void *, unsigned int, CUjit_option *, void **);
 CUresult vgpu_module_unload(enum vgpu_function id, CUmodule);
+CUresult vgpu_multicast_bind_addr(enum vgpu_function id, CUmemGenericAllocationHandle, size_t, CUdeviceptr, size_t, unsigned long long);
+CUresult vgpu_multicast_bind_addr_v2(enum vgpu_function id, CUmemGenericAllocationHandle, CUdevice, size_t, CUdeviceptr, size_t, unsigned long long);
+CUresult vgpu_multicast_bind_mem(enum vgpu_function id, CUmemGenericAllocationHandle, size_t, CUmemGenericAllocationHandle, size_t, size_t, unsigned long long);
+CUresult vgpu_multicast_bind_mem_v2(enum vgpu_function id, CUmemGenericAllocationHandle, CUdevice, size_t, CUmemGenericAllocationHandle, size_t, size_t, unsigned long long);
+CUresult vgpu_multicast_unbind(enum vgpu_function id, CUmemGenericAllocationHandle, CUdevice, size_t, size_t);
 CUresult vgpu_primary_ctx_release(enum vgpu_function id, CUdevice);
 CUresult vgpu_primary_ctx_retain(enum vgpu_function id, CUcontext *, CUdevice);
 
@@ -467,11 +722,17 @@ typedef nvmlReturn_t (*vgpu_fn_nvmlDeviceGetMPSComputeRunningProcesses_v3)(nvmlD
 typedef nvmlReturn_t (*vgpu_fn_nvmlDeviceGetRunningProcessDetailList)(nvmlDevice_t device, nvmlProcessDetailList_t *plist);
 typedef nvmlReturn_t (*vgpu_fn_nvmlDeviceGetProcessUtilization)(nvmlDevice_t device, nvmlProcessUtilizationSample_t *utilization, unsigned int *processSamplesCount, unsigned long long lastSeenTimeStamp);
 typedef nvmlReturn_t (*vgpu_fn_nvmlDeviceGetProcessesUtilizationInfo)(nvmlDevice_t device, nvmlProcessesUtilizationInfo_t *procesesUtilInfo);
+typedef nvmlReturn_t (*vgpu_fn_nvmlDeviceGetAccountingPids)(nvmlDevice_t device, unsigned int *count, unsigned int *pids);
+typedef nvmlReturn_t (*vgpu_fn_nvmlDeviceGetAccountingStats)(nvmlDevice_t device, unsigned int pid, nvmlAccountingStats_t *stats);
+typedef nvmlReturn_t (*vgpu_fn_nvmlDeviceGetAccountingStats_v2)(nvmlDevice_t device, nvmlAccountingStats_v2_t *stats);
 typedef nvmlReturn_t (*vgpu_fn_nvmlInit_v2)(void);
 typedef nvmlReturn_t (*vgpu_fn_nvmlDeviceGetHandleByUUID)(const char *uuid, nvmlDevice_t *device);
 typedef nvmlReturn_t (*vgpu_fn_nvmlDeviceGetUUID)(nvmlDevice_t device, char *uuid, unsigned int length);
 typedef nvmlReturn_t (*vgpu_fn_nvmlDeviceGetUtilizationRates)(nvmlDevice_t device, nvmlUtilization_t *utilization);
 
+nvmlReturn_t vgpu_nvml_accounting_pids(enum vgpu_function id, nvmlDevice_t, unsigned int *, unsigned int *);
+nvmlReturn_t vgpu_nvml_accounting_stats(enum vgpu_function id, nvmlDevice_t, unsigned int, nvmlAccountingStats_t *);
+nvmlReturn_t vgpu_nvml_accounting_stats_v2(enum vgpu_function id, nvmlDevice_t, nvmlAccountingStats_v2_t *);
 nvmlReturn_t vgpu_nvml_memory_info(enum vgpu_function id, nvmlDevice_t, nvmlMemory_t *);
 nvmlReturn_t vgpu_nvml_memory_info_v2(enum vgpu_function id, nvmlDevice_t, nvmlMemory_v2_t *);
 nvmlReturn_t vgpu_nvml_process_detail_list(enum vgpu_function id, nvmlDevice_t, nvmlProcessDetailList_t *);
