@@ -10,7 +10,7 @@ import signal
 import sys
 
 from dra_driver.errors import HamiDraError, SettingsRejected
-from dra_driver.settings import PluginSettings, add_flags, read_settings
+from dra_driver.settings import Gathered, add_flags, gather
 
 _EXIT_FAILED = 1
 _EXIT_USAGE = 2
@@ -27,23 +27,27 @@ def main(arguments: list[str] | None = None) -> int:
         print(importlib.metadata.version("hami-dra"))
         return 0
     try:
-        settings = read_settings(vars(options), os.environ)
-        return asyncio.run(_kubeletplugin(settings))
+        return asyncio.run(_kubeletplugin(gather(vars(options), os.environ)))
     except SettingsRejected as error:
         print(f"hami-dra: {error}", file=sys.stderr)
         return _EXIT_USAGE
 
 
-async def _kubeletplugin(settings: PluginSettings) -> int:
+async def _kubeletplugin(gathered: Gathered) -> int:
     # Loaded here: `hami-dra version` and a wrong setting need none of it.
     import structlog
 
     from dra_driver import logs
+    from dra_driver.footprint import share_heaps
     from dra_driver.kube.connection import ServerConnection
     from dra_driver.kubeletplugin.plugin import run
     from dra_driver.wiring import open_backends
 
+    share_heaps()
+    settings = gathered.settings
     logs.configure(level=settings.log_level, style=settings.log_format)
+    for source, values in gathered.by_source().items():
+        structlog.get_logger(__name__).info("settings_read", source=source.value, settings=values)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

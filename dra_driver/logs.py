@@ -1,4 +1,10 @@
-"""Logs as events with keys, one line each, on stderr."""
+"""Logs as events with keys, one line each, on stderr.
+
+One thing has one key in every module, so that a line can be found whoever wrote it: `claim` (as people name it) with
+its `uid`, `share` (the key of a share), `device` (the published name), `device_uuid` (the card's), `pool`, `slice`,
+`vendor`, `node`, `error` (in words) with its `kind`, `code` and `reason` of a fault, `path` and `folder` on the host,
+`retry_seconds`.
+"""
 
 from __future__ import annotations
 

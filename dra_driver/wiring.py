@@ -13,7 +13,12 @@ def _nvidia(settings: PluginSettings) -> DeviceBackend:
     # Loaded only where the vendor is switched on: another node need not have its library's binding.
     from drivers.nvidia import open_backend
 
-    return open_backend(shares=settings.shares_per_card, cdi_dirs=settings.vendor_cdi_folders, sysfs=settings.sysfs)
+    return open_backend(
+        shares=settings.shares_per_card,
+        cdi_dirs=settings.vendor_cdi_folders,
+        sysfs=settings.sysfs,
+        harmless_xids=frozenset(settings.harmless_xids) or None,
+    )
 
 
 _VENDORS: Mapping[str, Callable[[PluginSettings], DeviceBackend]] = {"nvidia": _nvidia}

@@ -6,9 +6,50 @@ again at any time, after a crash in the middle too: the second call finishes wha
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from drivers.model import Device, Injection, Share
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something befell a card that makes it unfit for new work, until it recovers or stays quiet for long enough.
+
+    `code` is one word, as in Device.unhealthy_code; `reason` is for people.
+    """
+
+    device_uuid: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """A card works again: what befell it before is over."""
+
+    device_uuid: str
+
+
+Notice = Fault | Recovery
+
+
+@runtime_checkable
+class WatchesHealth(Protocol):
+    """What a backend may be able to do beside DeviceBackend: notice faults as they happen.
+
+    What a card's state tells (lost, in need of a reset) is said by `discover`; a watch is for what leaves no state
+    behind, and for hearing of a change before the next look.
+    """
+
+    def watch_health(self, tell: Callable[[Notice], None], stopped: Callable[[], bool]) -> None:
+        """Tell what happens, until `stopped` says so; it is asked at least every 2 seconds.
+
+        Blocks, in a thread of its own. A library that does not answer is waited for. `tell` does not block and
+        does not raise.
+        """
+        ...
 
 
 class DeviceBackend(Protocol):

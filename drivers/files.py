@@ -7,20 +7,22 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes, *, mode: int) -> None:
+def write_whole(path: Path, content: bytes, *, mode: int, durable: bool = True) -> None:
     """Put a file in place at once: written beside its place, synced, renamed, and the folder synced.
 
     The temporary name is always the same, so that what a crash leaves is used up by the next write; a file has one
-    writer at a time. `mode` holds whatever the umask. Raises OSError, and then the file is what it was.
+    writer at a time. `mode` holds whatever the umask. Without `durable` it is not synced: whole for every process
+    that looks, but a power cut may undo or cut it, which suits what a reboot makes void or is made again after it.
+    Raises OSError, and then the file is what it was.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _temporary(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         # The umask must not decide who can read a file that is mounted into containers.
         os.fchmod(descriptor, mode)
-        with os.fdopen(descriptor, "wb", closefd=False) as stream:
-            stream.write(content)
-        os.fsync(descriptor)
+        _write_all(descriptor, content)
+        if durable:
+            os.fsync(descriptor)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -28,7 +30,42 @@ def write_whole(path: Path, content: bytes, *, mode: int) -> None:
         raise
     finally:
         os.close(descriptor)
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def remove_whole(path: Path) -> bool:
+    """Remove a file that `write_whole` wrote, and what a crash left of one; tells whether there was a file.
+
+    Not synced. Raises OSError.
+    """
+    with contextlib.suppress(IsADirectoryError):
+        # A folder of that name is none of ours.
+        _temporary(path).unlink(missing_ok=True)
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable that somebody may have written without that. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

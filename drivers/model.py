@@ -81,7 +81,8 @@ class Device:
 
     `name` is a DNS label that stays with the card across reboots and re-ordering (allocations refer to it).
     `memory` is in bytes, `cores` in percent of the card, `shares` in tenants. Versions are as the vendor
-    spells them. `unhealthy` is empty, or the reason in words why the card must not get new work.
+    spells them. `unhealthy` is empty, or the reason in words why the card must not get new work; the code that
+    goes with it is one word of letters, digits and `-`, at most 63 (`lost`, `xid-79`).
     """
 
     name: str
@@ -104,6 +105,12 @@ class Device:
     numa_node: int | None = None
     link_group: str = ""
     unhealthy: str = ""
+    unhealthy_code: str = ""
+
+
+# Codes of `unhealthy_code` after which a card that is well again was reset: what befell it before is over.
+LOST = "lost"
+NEEDS_RECOVERY = "needs-recovery"
 
 
 @dataclass(frozen=True)

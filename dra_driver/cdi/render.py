@@ -38,9 +38,18 @@ class ShareEdits:
     environment: tuple[tuple[str, str], ...] = ()
 
 
-def share_spec(driver: str, shares: Sequence[ShareEdits]) -> Spec:
-    """Describe the shares of one claim."""
-    return Spec(f"{driver}/share", tuple(CdiDevice(share.key, _share_edits(share)) for share in shares))
+def share_spec(driver: str, shares: Sequence[ShareEdits], *, record: str = "") -> Spec:
+    """Describe the shares of one claim.
+
+    `record` is the plugin's own record of the claim, which can so be found again from the spec.
+    """
+    devices = tuple(CdiDevice(share.key, _share_edits(share)) for share in shares)
+    return Spec(f"{driver}/share", devices, ((record_annotation(driver), record),) if record else ())
+
+
+def record_annotation(driver: str) -> str:
+    """Name the annotation under which a spec carries the plugin's record of the claim."""
+    return f"{driver}/record"
 
 
 def shim_spec(driver: str, shim: ShimFiles) -> Spec:

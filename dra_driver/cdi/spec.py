@@ -70,18 +70,18 @@ class CdiDevice:
 
 @dataclass(frozen=True)
 class Spec:
-    """One CDI file."""
+    """One CDI file. Annotations say something of the file; no container sees them."""
 
     kind: str
     devices: tuple[CdiDevice, ...]
+    annotations: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Write the whole file."""
-        return {
-            "cdiVersion": CDI_VERSION,
-            "kind": self.kind,
-            "devices": [device.to_json() for device in self.devices],
-        }
+        whole: dict[str, Any] = {"cdiVersion": CDI_VERSION, "kind": self.kind}
+        if self.annotations:
+            whole["annotations"] = dict(self.annotations)
+        return {**whole, "devices": [device.to_json() for device in self.devices]}
 
 
 def device_id(kind: str, name: str) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from dra_driver.cdi.spec import Spec
-from drivers.files import sync_folder, write_whole
+from drivers.files import remove_whole, sync_folder, write_whole
 
 
 class CdiStore:
@@ -21,22 +22,35 @@ class CdiStore:
         self._prefix = f"{driver}-"
 
     def write(self, name: str, spec: Spec) -> None:
-        """Put a spec in place, replacing an earlier one of that name. Raises OSError."""
+        """Put a spec in place, replacing an earlier one of that name. Raises OSError.
+
+        Not synced: after a power cut a claim is prepared anew, and the folder is usually empty after a boot.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(spec.to_json(), indent=2).encode() + b"\n"
-        write_whole(self.path(name), content, mode=0o644)
+        content = json.dumps(spec.to_json()).encode() + b"\n"
+        write_whole(self.path(name), content, mode=0o644, durable=False)
 
     def exists(self, name: str) -> bool:
         """Tell whether there is a spec of that name."""
         return self.path(name).is_file()
 
+    def annotation(self, name: str, key: str) -> str | None:
+        """Read an annotation of a spec; None where the spec does not say it. Raises OSError."""
+        annotations = self._read(name).get("annotations")
+        value = annotations.get(key) if isinstance(annotations, dict) else None
+        return value if isinstance(value, str) else None
+
+    def devices(self, name: str) -> tuple[str, ...]:
+        """List the names of a spec's devices; none where they cannot be read. Raises OSError."""
+        devices = self._read(name).get("devices")
+        listed = devices if isinstance(devices, list) else []
+        named = [device.get("name") for device in listed if isinstance(device, dict)]
+        return tuple(device for device in named if isinstance(device, str))
+
     def remove(self, name: str) -> None:
         """Remove a spec; one that is not there is a success. Raises OSError."""
-        try:
-            self.path(name).unlink()
-        except FileNotFoundError:
-            return
-        sync_folder(self._folder)
+        if remove_whole(self.path(name)):
+            sync_folder(self._folder)
 
     def names(self) -> set[str]:
         """List the names of our specs."""
@@ -48,3 +62,11 @@ class CdiStore:
     def path(self, name: str) -> Path:
         """Tell where a spec of that name lies."""
         return self._folder / f"{self._prefix}{name}.json"
+
+    def _read(self, name: str) -> dict[str, Any]:
+        """Read what is there as far as it makes sense: a cut or foreign file tells nothing."""
+        try:
+            wire = json.loads(self.path(name).read_bytes())
+        except (FileNotFoundError, ValueError, RecursionError):
+            return {}
+        return wire if isinstance(wire, dict) else {}

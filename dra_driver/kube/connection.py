@@ -1,25 +1,22 @@
 """HTTP to the API server in plain dicts.
 
-The generated models of the client library drop the fields that they do not know, and a driver that writes
-back what it read would erase a newer server's fields; so this takes from the library what it does well
-(configuration, credentials, TLS, connection pool) and leaves objects as they come.
+Generated models of a client library drop the fields that they do not know, and a driver that writes back what it
+read would erase a newer server's fields; so objects stay as they come, and there is no such library here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import aiohttp
-from kubernetes.aio.client.api_client import ApiClient
-from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.config import load_incluster_config, load_kube_config
-from kubernetes.aio.config.config_exception import ConfigException
 
-from dra_driver.errors import SettingsRejected
+from dra_driver.kube.credentials import Credentials, of_kubeconfig, of_service_account
 from dra_driver.kube.errors import KubeError, from_status
 
 JsonObject = dict[str, Any]
@@ -55,26 +52,26 @@ class Connection(Protocol):
 class ServerConnection:
     """A connection by the pod's service account, or by a kubeconfig file where one is named."""
 
-    def __init__(self, configuration: Configuration) -> None:
-        self._client = ApiClient(configuration)
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=credentials.tls or True),
+            # Nothing but what the credentials say: no proxy, no .netrc, no cookies.
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
 
     @classmethod
     async def open(cls, kubeconfig: str = "") -> Self:
         """Read the credentials and make a connection; nothing is sent yet.
 
         Raises:
-            SettingsRejected: there is neither a readable kubeconfig nor a service account.
+            SettingsRejected: there is neither a usable kubeconfig nor a service account.
         """
-        configuration = Configuration()
-        try:
-            if kubeconfig:
-                await load_kube_config(config_file=kubeconfig, client_configuration=configuration)
-            else:
-                load_incluster_config(client_configuration=configuration)
-        except (ConfigException, OSError) as error:
-            where = f"kubeconfig {kubeconfig}" if kubeconfig else "the pod's service account"
-            raise SettingsRejected(f"no credentials for the API server from {where}: {error}") from error
-        return cls(configuration)
+        return cls(
+            await asyncio.to_thread(of_kubeconfig, Path(kubeconfig))
+            if kubeconfig
+            else await asyncio.to_thread(of_service_account, os.environ)
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -82,7 +79,7 @@ class ServerConnection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.close()
+        await self._session.close()
 
     async def request(
         self,
@@ -128,19 +125,19 @@ class ServerConnection:
         limits: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         try:
-            # Every request goes through param_serialize so that a rotated token is read again.
-            _, url, headers, _, _ = await self._client.param_serialize(
+            headers = {"Accept": "application/json", "Content-Type": content_type}
+            if token := self._credentials.token():
+                headers["Authorization"] = f"Bearer {token}"
+            return await self._session.request(
                 method,
-                path,
-                query_params=list(query.items()),
-                header_params={"Accept": "application/json", "Content-Type": content_type},
-                auth_settings=["BearerToken"],
+                self._credentials.server + path,
+                params=query,
+                data=None if body is None else json.dumps(body).encode(),
+                headers=headers,
+                timeout=limits,
             )
-            answer = await self._client.call_api(method, url, header_params=headers, body=body, _request_timeout=limits)
         except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
             raise KubeError(f"{method} {path}", 0, _words(error)) from error
-        response: aiohttp.ClientResponse = answer.response
-        return response
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

@@ -5,21 +5,39 @@ The only place where a plan turns into calls of a vendor's library, share folder
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
-from dra_driver.cdi.render import ShareEdits, ShimFiles, share_device_ids, share_spec
+from dra_driver.cdi.render import ShareEdits, ShimFiles, record_annotation, share_device_ids, share_spec
 from dra_driver.cdi.store import CdiStore
 from dra_driver.kube.claims import ClaimRef
-from dra_driver.kubeletplugin.checkpoint import PreparedClaim, PreparedShare
-from dra_driver.kubeletplugin.plan import PlannedShare
+from dra_driver.kubeletplugin.checkpoint_format import PreparedClaim, PreparedShare, State, encode_record
+from dra_driver.kubeletplugin.metadata_files import MetadataFiles
+from dra_driver.kubeletplugin.plan import Plan, PlannedShare
 from dra_driver.kubeletplugin.shares import ShareFolders
 from drivers.backend import DeviceBackend
 from drivers.errors import DeviceNotFound
-from drivers.shim_contract import environment_name, environment_value, share_limits
+from drivers.shim_contract import Limits, environment_name, environment_value, share_limits
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+_SPEC_PREFIX = "claim-"
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What the folders tell of claims.
+
+    `specs`: by claim UID the keys of the shares in its CDI spec; `records`: the plugin's records in those specs;
+    `shares`: by share key the limits in its folder, None where they cannot be read.
+    """
+
+    specs: Mapping[str, tuple[str, ...]]
+    records: tuple[str, ...]
+    shares: Mapping[str, Limits | None]
 
 
 class Effects:
@@ -31,32 +49,40 @@ class Effects:
         driver: str,
         backends: Mapping[str, DeviceBackend],
         folders: ShareFolders,
+        metadata: MetadataFiles,
         cdi: CdiStore,
         shim: ShimFiles,
     ) -> None:
         self._driver = driver
         self._backends = backends
         self._folders = folders
+        self._metadata = metadata
         self._cdi = cdi
         self._shim = shim
 
-    def do(
-        self, ref: ClaimRef, planned: Sequence[PlannedShare], *, fresh: bool, now_ns: int
-    ) -> tuple[PreparedShare, ...]:
-        """Make the shares of a claim usable; returns them as they are to be recorded.
+    def do(self, plan: Plan, *, boot_id: str, fresh: bool, now_ns: int) -> PreparedClaim:
+        """Make the shares of a claim usable; returns the record of it, which the spec carries too.
 
         `fresh` starts their accounting anew; `now_ns` is CLOCK_MONOTONIC. Raises DriverError, OSError.
         """
-        edits = [self._make(share, fresh=fresh, now_ns=now_ns) for share in planned]
-        self._cdi.write(_spec_name(ref.uid), share_spec(self._driver, edits))
-        return tuple(
-            prepared_share(share, share_device_ids(self._driver, edit, self._shim))
-            for share, edit in zip(planned, edits, strict=True)
+        ref = plan.ref
+        edits = [self._make(share, fresh=fresh, now_ns=now_ns) for share in plan.shares]
+        self._metadata.make(ref, plan.shares, pod_claim_name=plan.pod_claim_name)
+        shares = (
+            prepared_share(
+                share, (*share_device_ids(self._driver, edit, self._shim), self._metadata.device_id(ref, share))
+            )
+            for share, edit in zip(plan.shares, edits, strict=True)
         )
+        claim = prepared_claim(ref, State.COMPLETED, boot_id, shares)
+        # The spec is the last effect: who finds it knows that all others are there.
+        self._cdi.write(_spec_name(ref.uid), share_spec(self._driver, edits, record=encode_record(claim)))
+        return claim
 
     def undo(self, claim: PreparedClaim) -> None:
         """Take back all of a claim. Raises DriverError, OSError."""
         self._cdi.remove(_spec_name(claim.uid))
+        self._metadata.remove(claim.uid)
         for share in reversed(claim.shares):
             self._folders.remove(share.key)
             self._release(share)
@@ -64,7 +90,35 @@ class Effects:
     def stand(self, claim: PreparedClaim) -> bool:
         """Tell whether what was made for a claim is still there."""
         limited = [share for share in claim.shares if _has_folder(share, self._driver)]
-        return self._cdi.exists(_spec_name(claim.uid)) and all(self._folders.exists(share.key) for share in limited)
+        described = self._cdi.exists(_spec_name(claim.uid)) and self._metadata.stand(claim)
+        return described and all(self._folders.exists(share.key) for share in limited)
+
+    def traces(self) -> Traces:
+        """Tell what is there of whatever was made, by the folders alone. Raises OSError."""
+        annotation = record_annotation(self._driver)
+        specs = {name for name in self._cdi.names() if name.startswith(_SPEC_PREFIX)}
+        return Traces(
+            specs={name.removeprefix(_SPEC_PREFIX): self._cdi.devices(name) for name in sorted(specs)},
+            records=tuple(text for name in sorted(specs) if (text := self._cdi.annotation(name, annotation))),
+            shares={key: self._folders.limits(key) for key in sorted(self._folders.keys())},
+        )
+
+    def sweep(self, key: str, limits: Limits | None) -> bool:
+        """Take back a share that no claim is known for; tells whether it could, which it can not while in use.
+
+        Raises DriverError, OSError.
+        """
+        if self._folders.in_use(key):
+            return False
+        self._folders.remove(key)
+        for backend in self._backends.values():
+            backend.unprepare(key, limits.device_uuid if limits else "")
+        return True
+
+    def sweep_metadata(self, known: Collection[str]) -> None:
+        """Remove the metadata of claims that are not among these UIDs. Raises OSError."""
+        for uid in self._metadata.uids() - set(known):
+            self._metadata.remove(uid)
 
     def _make(self, planned: PlannedShare, *, fresh: bool, now_ns: int) -> ShareEdits:
         share = planned.share
@@ -104,13 +158,20 @@ def prepared_share(planned: PlannedShare, cdi_devices: tuple[str, ...] = ()) -> 
         device_uuid=share.device.uuid,
         memory=share.memory,
         cores=share.cores,
-        whole=result.consumed is None,
+        whole=planned.whole,
         cdi_devices=cdi_devices,
     )
 
 
+def prepared_claim(ref: ClaimRef, state: State, boot_id: str, shares: Iterable[PreparedShare]) -> PreparedClaim:
+    """Record a claim."""
+    return PreparedClaim(
+        uid=ref.uid, namespace=ref.namespace, name=ref.name, state=state, boot_id=boot_id, shares=tuple(shares)
+    )
+
+
 def _spec_name(claim_uid: str) -> str:
-    return f"claim-{claim_uid}"
+    return f"{_SPEC_PREFIX}{claim_uid}"
 
 
 def _has_folder(share: PreparedShare, driver: str) -> bool:

@@ -21,12 +21,35 @@ CORES = "cores"
 _PRECEDENCE = (ConfigSource.CLASS, ConfigSource.CLAIM)
 
 
+# In the names of devices that are parts of a card; a card's own name has no such thing in it.
+_SLOT = "-slot-"
+
+
+def slot_name(card: str, number: int) -> str:
+    """Name a part of a card."""
+    return f"{card}{_SLOT}{number}"
+
+
+def is_slot(device: str) -> bool:
+    """Tell whether a device of this name is a part of a card, which nobody else may hold at the same time."""
+    return _SLOT in device
+
+
 @dataclass(frozen=True)
 class Card:
-    """A published device: where it is found in allocations, and what it is."""
+    """A published device: where it is found in allocations, the card that it is on, and what is published of it.
+
+    A slot is less than its card; for a shared card, both are the same.
+    """
 
     pool: str
     device: Device
+    published: Device | None = None
+
+    @property
+    def grants(self) -> Device:
+        """What an allocation of the whole device grants."""
+        return self.published or self.device
 
 
 @dataclass(frozen=True)
@@ -36,6 +59,16 @@ class PlannedShare:
     result: Result
     share: Share
 
+    @property
+    def whole(self) -> bool:
+        """Tell whether the card is granted whole; a slot is allocated whole too, but is only a part of its card."""
+        return self.result.consumed is None and self.share.memory == self.share.device.memory.value
+
+    @property
+    def slot(self) -> str:
+        """The name of the slot that is granted, or ""."""
+        return self.result.device if is_slot(self.result.device) else ""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -43,6 +76,7 @@ class Plan:
 
     ref: ClaimRef
     shares: tuple[PlannedShare, ...]
+    pod_claim_name: str = ""
 
 
 def make_plan(claim: Claim, *, driver: str, cards: Mapping[tuple[str, str], Card]) -> Plan:
@@ -60,7 +94,13 @@ def make_plan(claim: Claim, *, driver: str, cards: Mapping[tuple[str, str], Card
         raise ClaimNotReady(
             f"{claim.ref}: status.allocation.devices.results: nothing of driver {driver} (there is {others})"
         )
-    return Plan(claim.ref, tuple(_plan_share(claim, result, driver, cards) for result in ours))
+    shares = tuple(_plan_share(claim, result, driver, cards) for result in ours)
+    return Plan(claim.ref, shares, claim.pod_claim_name)
+
+
+def base_request(request: str) -> str:
+    """Name the request as containers do: without the alternative of it that was chosen (`request/alternative`)."""
+    return request.partition("/")[0]
 
 
 def share_key(claim_uid: str, result: Result) -> str:
@@ -78,8 +118,8 @@ def _plan_share(claim: Claim, result: Result, driver: str, cards: Mapping[tuple[
     share = Share(
         key=share_key(claim.ref.uid, result),
         device=card.device,
-        memory=_granted(claim.ref, result, MEMORY, whole=card.device.memory.value),
-        cores=_granted(claim.ref, result, CORES, whole=card.device.cores.value),
+        memory=_granted(claim.ref, result, MEMORY, whole=card.grants.memory.value),
+        cores=_granted(claim.ref, result, CORES, whole=card.grants.cores.value),
         settings=_settings(claim, result.request, driver),
     )
     return PlannedShare(result, share)
@@ -114,7 +154,7 @@ def _settings(claim: Claim, request: str, driver: str) -> ShareSettings:
 
 def _configs(claim: Claim, request: str, driver: str) -> list[VgpuConfig]:
     """List the configs that name the request (or its parent, or nothing), the class's first."""
-    names = {request, request.partition("/")[0]}
+    names = {request, base_request(request)}
     return [
         decode(config.parameters, Source(str(claim.ref), config.path))
         for source in _PRECEDENCE

@@ -14,24 +14,32 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import structlog
 
-from dra_driver.cdi.store import CdiStore
-from dra_driver.kube.claims import ApiClaims
+from dra_driver.kube.claim_cache import ClaimCache
+from dra_driver.kube.claims import ApiClaims, Claim, ClaimRef
 from dra_driver.kube.connection import Connection
 from dra_driver.kube.nodes import read_node
 from dra_driver.kube.slices import ApiSlices
-from dra_driver.kubeletplugin.checkpoint import Checkpoint
-from dra_driver.kubeletplugin.effects import Effects
+from dra_driver.kubeletplugin.checkpoint import Checkpoint, State
+from dra_driver.kubeletplugin.health_stream import HealthStream
+from dra_driver.kubeletplugin.health_stream import register as register_health
 from dra_driver.kubeletplugin.inventory import Inventory
+from dra_driver.kubeletplugin.metrics import Metrics
+from dra_driver.kubeletplugin.node_cards import NodeCards
+from dra_driver.kubeletplugin.pb.grpc_health.v1 import health_pb2_grpc
 from dra_driver.kubeletplugin.pb.pluginregistration.v1 import api_pb2_grpc as registration_grpc
+from dra_driver.kubeletplugin.plan import Plan, make_plan
 from dra_driver.kubeletplugin.prepare import Preparation
+from dra_driver.kubeletplugin.publish import pool_name
 from dra_driver.kubeletplugin.publisher import Publisher
+from dra_driver.kubeletplugin.readiness import HealthService, Readiness
 from dra_driver.kubeletplugin.registration import Registration
 from dra_driver.kubeletplugin.service import Batches, register
-from dra_driver.kubeletplugin.shares import ShareFolders
-from dra_driver.kubeletplugin.shim import install_shim, remove_unused_shims
 from dra_driver.kubeletplugin.sockets import SocketServer
+from dra_driver.kubeletplugin.state import opened_state
+from dra_driver.kubeletplugin.status_writer import StatusWriter
 from dra_driver.settings import PluginSettings
 from drivers.backend import DeviceBackend
 
@@ -46,83 +54,108 @@ async def run(
     settings: PluginSettings, connection: Connection, backends: Mapping[str, DeviceBackend], stop: asyncio.Event
 ) -> None:
     """Serve until `stop` is set. Raises HamiDraError or OSError when it cannot start."""
-    checkpoint = _open_checkpoint(settings)
-    effects = _install(settings, backends, checkpoint)
-    inventory = Inventory(driver=settings.driver_name, node=settings.node_name, backends=backends)
-    await asyncio.to_thread(inventory.look)
-    preparation = Preparation(
-        driver=settings.driver_name,
-        claims=ApiClaims(connection),
-        cards=inventory.cards,
-        checkpoint=checkpoint,
-        effects=effects,
-        boot_id=await asyncio.to_thread(_boot_id),
-    )
+    boot_id = await asyncio.to_thread(_boot_id)
+    metrics = Metrics(driver=settings.driver_name)
+    cards = NodeCards(settings, backends, metrics=metrics, boot_id=boot_id)
+    await asyncio.to_thread(cards.start)
+    inventory = cards.inventory
+    api = ApiClaims(connection)
+    cache = _claim_cache(settings, api, backends, metrics)
+    statuses = StatusWriter(driver=settings.driver_name, cache=cache, api=api, cards=inventory.cards)
     publisher = Publisher(
         slices=ApiSlices(connection, driver=settings.driver_name, node=settings.node_name),
         node=functools.partial(read_node, connection, settings.node_name),
         pools=inventory.pools,
+        progress=metrics,
     )
-    async with _serving(settings, Batches(preparation), publisher):
-        await _until_stopped(stop, publisher.run(), _scan(settings, inventory, publisher))
+    plan = functools.partial(_plan, settings.driver_name, inventory)
+    async with opened_state(settings, backends, api, make_plan=plan, boot_id=boot_id) as state:
+        claims = state.checkpoint.claims
+        await asyncio.to_thread(cards.holders, claims, cache.claims)
+        metrics.show(node=settings.node_name, pools=inventory.pools, cards=inventory.devices, claims=claims)
+        preparation = Preparation(
+            driver=settings.driver_name,
+            claims=cache,
+            allocated=cache,
+            cards=inventory.cards,
+            checkpoint=state.checkpoint,
+            effects=state.effects,
+            turns=state.turns,
+            boot_id=boot_id,
+        )
+        await preparation.settle()
+        batches = Batches(metrics.measured(preparation), (cache, statuses))
+        async with _serving(settings, batches, publisher, cards.health, metrics):
+            await _until_stopped(
+                stop,
+                publisher.run(),
+                *cards.loops([publisher.refresh]),
+                cache.run(),
+                statuses.run(lambda: _completed(state.checkpoint)),
+            )
+
+
+def _plan(driver: str, inventory: Inventory, claim: Claim) -> Plan:
+    return make_plan(claim, driver=driver, cards=inventory.cards())
+
+
+def _completed(checkpoint: Checkpoint) -> list[ClaimRef]:
+    return [claim.ref for claim in checkpoint.claims() if claim.state is State.COMPLETED]
+
+
+def _claim_cache(
+    settings: PluginSettings, api: ApiClaims, backends: Mapping[str, DeviceBackend], metrics: Metrics
+) -> ClaimCache:
+    pools = frozenset(pool_name(settings.node_name, vendor) for vendor in backends)
+    return ClaimCache(
+        api,
+        ours=lambda result: result.driver == settings.driver_name and result.pool in pools,
+        on_miss=metrics.claim_read,
+    )
 
 
 def _boot_id() -> str:
     return _BOOT_ID.read_text().strip()
 
 
-def _open_checkpoint(settings: PluginSettings) -> Checkpoint:
-    settings.plugin_folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-    checkpoint = Checkpoint(settings.plugin_folder)
-    checkpoint.load()
-    log.info("checkpoint_read", claims=len(checkpoint.claims()), folder=str(settings.plugin_folder))
-    return checkpoint
-
-
-def _install(settings: PluginSettings, backends: Mapping[str, DeviceBackend], checkpoint: Checkpoint) -> Effects:
-    """Put the library and the folders in place."""
-    cdi = CdiStore(settings.cdi_folder, driver=settings.driver_name)
-    shim = install_shim(settings.shim_library, settings.state_folder, cdi, driver=settings.driver_name)
-    log.info("shim_installed", version=shim.version, path=shim.library)
-    prefix = f"{settings.driver_name}/shim="
-    named = {
-        device.removeprefix(prefix)
-        for claim in checkpoint.claims()
-        for share in claim.shares
-        for device in share.cdi_devices
-        if device.startswith(prefix)
-    }
-    remove_unused_shims(settings.state_folder, cdi, used=named | {shim.version})
-    folders = ShareFolders(settings.state_folder)
-    folders.open()
-    return Effects(driver=settings.driver_name, backends=backends, folders=folders, cdi=cdi, shim=shim)
-
-
 @asynccontextmanager
-async def _serving(settings: PluginSettings, batches: Batches, publisher: Publisher) -> AsyncIterator[None]:
-    endpoint = settings.plugin_folder / "dra.sock"
+async def _serving(
+    settings: PluginSettings, batches: Batches, publisher: Publisher, stream: HealthStream, metrics: Metrics
+) -> AsyncIterator[None]:
+    endpoint = settings.dra_socket
     registration = Registration(driver=settings.driver_name, endpoint=endpoint, on_registered=publisher.relist)
-    dra = SocketServer(endpoint, register=lambda server: register(server, batches))
-    registrar = SocketServer(
-        settings.registration_socket,
-        register=lambda server: registration_grpc.add_RegistrationServicer_to_server(registration, server),
-    )
+    readiness = Readiness({"published": publisher.published.is_set, "registered": registration.registered.is_set})
+    probes = HealthService(readiness)
+
+    def register_dra(server: grpc.aio.Server) -> None:
+        register(server, batches)
+        register_health(server, stream)
+        health_pb2_grpc.add_HealthServicer_to_server(probes, server)
+
+    def register_registrar(server: grpc.aio.Server) -> None:
+        registration_grpc.add_RegistrationServicer_to_server(registration, server)
+        health_pb2_grpc.add_HealthServicer_to_server(probes, server)
+
+    dra = SocketServer(endpoint, register=register_dra)
+    registrar = SocketServer(settings.registration_socket, register=register_registrar)
     async with contextlib.AsyncExitStack() as stack:
+        if settings.http_address:
+            # Loaded only where it is wanted: it costs 2 MiB.
+            from dra_driver.kubeletplugin.http import HttpServer
+
+            http = HttpServer(settings.http_address, readiness=readiness, metrics=metrics)
+            stack.push_async_callback(http.stop)
+            log.info("http_serving", address=await http.start())
         stack.push_async_callback(batches.drain)
         for server in (dra, registrar):
             await server.start()
             stack.push_async_callback(server.stop, _GRACE_SECONDS)
+        # Streams have no end of their own, and would be waited for.
+        stack.callback(stream.close)
+        stack.callback(probes.close)
         log.info("serving", endpoint=str(endpoint), registration=str(settings.registration_socket))
         yield
         log.info("stopping")
-
-
-async def _scan(settings: PluginSettings, inventory: Inventory, publisher: Publisher) -> None:
-    """Look at the cards again and again."""
-    while True:
-        await asyncio.sleep(settings.scan_seconds)
-        if await asyncio.to_thread(inventory.look):
-            publisher.refresh()
 
 
 async def _until_stopped(stop: asyncio.Event, *loops: Coroutine[Any, Any, None]) -> None:

@@ -2,19 +2,20 @@
 
 Both may be called any number of times, in any order, after a crash at any point. What makes that so:
 - the plan is pure, so doing it again gives the same share keys and the same files;
-- STARTED is recorded before the first effect, so an effect without a record cannot exist;
+- STARTED is recorded before the first effect and before the first undoing, so that nothing half done is unrecorded;
 - effects are idempotent, and undone in reverse when one of them fails;
-- a COMPLETED claim is answered from the record.
+- a COMPLETED claim is answered from the record;
+- what a plugin that died has left half done, and no container can use, is undone before the next one serves.
 
 Calls for different claims run side by side, calls for one claim one after the other. What blocks (the disk, a
-vendor's library) runs in threads.
+vendor's library) runs in threads. Where two plugins share a node during an update, they take turns.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -23,15 +24,20 @@ import structlog
 from dra_driver.errors import ClaimNotReady, HamiDraError, OverCommitted
 from dra_driver.kube.claims import Claim, ClaimRef, Claims
 from dra_driver.kube.errors import NotFound
-from dra_driver.kubeletplugin.checkpoint import Checkpoint, PreparedClaim, PreparedShare, State
-from dra_driver.kubeletplugin.effects import Effects, prepared_share
-from dra_driver.kubeletplugin.ledger import check_fits, promises
+from dra_driver.kubeletplugin.checkpoint import Checkpoint
+from dra_driver.kubeletplugin.checkpoint_format import PreparedClaim, PreparedShare, State
+from dra_driver.kubeletplugin.effects import Effects, prepared_claim, prepared_share
+from dra_driver.kubeletplugin.ledger import AllocatedClaims, Promise, allocated_before, check_fits, promises
 from dra_driver.kubeletplugin.plan import Card, Plan, make_plan
+from dra_driver.kubeletplugin.turns import Turns
 from drivers.errors import DriverError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 Cards = Callable[[], Mapping[tuple[str, str], Card]]
+
+# Room may also be made by another plugin, or be seen in the API: that is looked for this often.
+_LOOK_FOR_ROOM_SECONDS = 0.5
 
 
 @dataclass
@@ -48,44 +54,59 @@ class Preparation:
         *,
         driver: str,
         claims: Claims,
+        allocated: AllocatedClaims,
         cards: Cards,
         checkpoint: Checkpoint,
         effects: Effects,
+        turns: Turns,
         boot_id: str,
         patience_seconds: float = 20.0,
     ) -> None:
         self._driver = driver
         self._claims = claims
+        self._allocated = allocated
         self._cards = cards
         self._checkpoint = checkpoint
         self._effects = effects
+        self._turns = turns
         self._boot_id = boot_id
         self._locks: dict[str, _ClaimLock] = {}
         self._patience_seconds = patience_seconds
-        # Two claims must not both be found to fit on what is left of a card; and one may wait for another to go.
-        self._ledger = asyncio.Condition()
+        # Two claims must not both be found to fit on what is left of a card, so what fits counts at once.
+        self._beginning: dict[str, PreparedClaim] = {}
+        self._room_made = asyncio.Event()
 
     async def prepare(self, ref: ClaimRef) -> tuple[PreparedShare, ...]:
         """Make a claim ready and tell its shares. Raises HamiDraError, DriverError, OSError."""
         ref.check()
         async with self._only_one(ref.uid):
-            recorded = self._checkpoint.get(ref.uid)
-            if recorded is not None and await self._still_stands(recorded):
-                log.info("claim_prepared_before", claim=str(ref), uid=ref.uid)
-                return recorded.shares
-            plan = make_plan(await self._read(ref), driver=self._driver, cards=self._cards())
-            return await self._carry_out(plan, recorded)
+            async with self._turns.turn():
+                if (shares := await self._prepared_before(ref)) is not None:
+                    return shares
+            # Not within the turn: the API server may take its time.
+            claim = await self._read(ref)
+            return await self._prepare_once_it_fits(claim)
 
     async def unprepare(self, ref: ClaimRef) -> None:
         """Take back what `prepare` did; a claim that is unknown is a success. Raises DriverError, OSError."""
         ref.check()
-        async with self._only_one(ref.uid):
+        async with self._only_one(ref.uid), self._turns.turn():
             recorded = self._checkpoint.get(ref.uid)
             if recorded is None:
                 log.info("claim_unprepared_before", claim=str(ref), uid=ref.uid)
                 return
             await self._take_back(recorded)
             log.info("claim_unprepared", claim=str(ref), uid=ref.uid)
+
+    async def settle(self) -> None:
+        """Undo what a plugin that died has left half done, where no container can be using it.
+
+        For the start, before anything is served. What cannot be undone now stays recorded, for the kubelet's call.
+        """
+        async with self._turns.turn():
+            for recorded in self._checkpoint.claims():
+                if recorded.state is State.STARTED and not recorded.may_be_in_use:
+                    await self._roll_back(recorded)
 
     async def _read(self, ref: ClaimRef) -> Claim:
         try:
@@ -96,77 +117,126 @@ class Preparation:
             raise ClaimNotReady(f"{ref}: metadata.uid: the claim was replaced: {claim.ref.uid} is not {ref.uid}")
         return claim
 
-    async def _still_stands(self, recorded: PreparedClaim) -> bool:
-        """Tell whether a record can be answered from: complete, of this boot, and its files there."""
-        if recorded.state is not State.COMPLETED or recorded.boot_id != self._boot_id:
-            return False
-        return await asyncio.to_thread(self._effects.stand, recorded)
+    async def _prepared_before(self, ref: ClaimRef) -> tuple[PreparedShare, ...] | None:
+        """Answer from the record where it is complete, of this boot, and its files are there."""
+        recorded = self._checkpoint.get(ref.uid)
+        if recorded is None or recorded.state is not State.COMPLETED or recorded.boot_id != self._boot_id:
+            return None
+        if not await asyncio.to_thread(self._effects.stand, recorded):
+            return None
+        log.info("claim_prepared_before", claim=str(ref), uid=ref.uid)
+        return recorded.shares
 
-    async def _carry_out(self, plan: Plan, recorded: PreparedClaim | None) -> tuple[PreparedShare, ...]:
-        if recorded is not None and _keys(recorded.shares) != {share.share.key for share in plan.shares}:
-            # The scheduler has allocated anew, which it does only while no pod uses the claim.
-            await self._take_back(recorded)
-            recorded = None
-        # After a reboot no process of a share lives, and what its accounting tells (monotonic times too) is void.
-        # STARTED keeps the boot of the record before, so that an attempt that fails does not make that forgotten.
-        boot_id = recorded.boot_id if recorded is not None else self._boot_id
-        fresh = boot_id != self._boot_id
-        await self._start(plan, _started(plan, boot_id, recorded))
-        try:
-            shares = await asyncio.to_thread(
-                self._effects.do, plan.ref, plan.shares, fresh=fresh, now_ns=time.monotonic_ns()
-            )
-            completed = _record(plan, State.COMPLETED, self._boot_id, shares)
-            await asyncio.to_thread(self._checkpoint.put, completed)
-        except Exception as error:
-            log.warning("claim_not_prepared", claim=str(plan.ref), uid=plan.ref.uid, error=str(error))
-            # A claim that was ready before may have running containers: what is left of it stays.
-            if recorded is None:
-                await self._roll_back(plan)
-            raise
-        log.info("claim_prepared", claim=str(plan.ref), uid=plan.ref.uid, shares=[share.key for share in shares])
-        return shares
-
-    async def _take_back(self, recorded: PreparedClaim) -> None:
-        await asyncio.to_thread(self._effects.undo, recorded)
-        await asyncio.to_thread(self._checkpoint.remove, recorded.uid)
-        async with self._ledger:
-            self._ledger.notify_all()
-
-    async def _start(self, plan: Plan, started: PreparedClaim) -> None:
-        """Record the claim once it fits.
+    async def _prepare_once_it_fits(self, claim: Claim) -> tuple[PreparedShare, ...]:
+        """Prepare the claim as soon as there is room for it.
 
         The scheduler gives a card to the next pod when the API no longer shows the last one, which for a pod that
         was deleted by force is before its containers have ended. The kubelet would try again only after a minute
         or more, so what does not fit now is given some time, well within the 45 s of the kubelet's call.
         """
-        check_fits(plan.ref, plan.shares, held=())
-        async with self._ledger:
-            deadline = asyncio.get_running_loop().time() + self._patience_seconds
-            while (misfit := self._misfit(plan)) is not None:
-                await self._wait_for_room(misfit, deadline)
-            await asyncio.to_thread(self._checkpoint.put, started)
+        deadline = asyncio.get_running_loop().time() + self._patience_seconds
+        while True:
+            room_made = self._room_made
+            async with self._turns.turn():
+                if (shares := await self._prepared_before(claim.ref)) is not None:
+                    return shares
+                plan = self._plan(claim)
+                check_fits(plan.ref, plan.shares, held=())
+                recorded = await self._without_other_allocation(plan)
+                misfit = self._misfit(claim, plan)
+                if misfit is None:
+                    return await self._carry_out(plan, recorded)
+            await _wait_for_room(room_made, misfit, deadline)
 
-    def _misfit(self, plan: Plan) -> OverCommitted | None:
+    def _plan(self, claim: Claim) -> Plan:
+        return make_plan(claim, driver=self._driver, cards=self._cards())
+
+    async def _without_other_allocation(self, plan: Plan) -> PreparedClaim | None:
+        """Return the record of the claim; one of another allocation is taken back first.
+
+        The scheduler allocates a claim anew only while no pod uses it.
+        """
+        recorded = self._checkpoint.get(plan.ref.uid)
+        if recorded is None or _keys(recorded) == {share.share.key for share in plan.shares}:
+            return recorded
+        await self._take_back(recorded)
+        return None
+
+    def _misfit(self, claim: Claim, plan: Plan) -> OverCommitted | None:
         try:
-            check_fits(plan.ref, plan.shares, promises(self._checkpoint.claims()))
+            check_fits(plan.ref, plan.shares, self._held(claim, {share.share.device.uuid for share in plan.shares}))
         except OverCommitted as error:
             return error
         return None
 
-    async def _wait_for_room(self, misfit: OverCommitted, deadline: float) -> None:
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._ledger.wait()
-        except TimeoutError:
-            raise misfit from None
+    def _held(self, claim: Claim, cards: Collection[str]) -> tuple[Promise, ...]:
+        recorded = {one.uid: one for one in self._checkpoint.claims()} | self._beginning
+        if not self._allocated.trusted():
+            return promises(recorded.values(), cards=cards)
+        others = (one for one in self._allocated.claims() if one.ref.uid not in recorded)
+        return promises(recorded.values(), cards=cards) + allocated_before(claim, others, self._plan_if_possible)
 
-    async def _roll_back(self, plan: Plan) -> None:
+    def _plan_if_possible(self, claim: Claim) -> Plan | None:
+        try:
+            return self._plan(claim)
+        except HamiDraError:
+            return None
+
+    async def _carry_out(self, plan: Plan, recorded: PreparedClaim | None) -> tuple[PreparedShare, ...]:
+        started = _started(plan, recorded, self._boot_id)
+        self._beginning[plan.ref.uid] = started
+        try:
+            completed = await asyncio.to_thread(self._perform, plan, started)
+        except Exception as error:
+            log.warning("claim_not_prepared", claim=str(plan.ref), uid=plan.ref.uid, error=str(error))
+            # A claim that was ready before may have running containers: what is left of it stays.
+            if not started.may_be_in_use and self._checkpoint.get(plan.ref.uid) is not None:
+                await self._roll_back(started)
+            raise
+        finally:
+            del self._beginning[plan.ref.uid]
+            self._make_room()
+        keys = [share.key for share in completed.shares]
+        log.info("claim_prepared", claim=str(plan.ref), uid=plan.ref.uid, shares=keys)
+        return completed.shares
+
+    def _perform(self, plan: Plan, started: PreparedClaim) -> PreparedClaim:
+        """Blocking: record, act, record."""
+        self._checkpoint.put(started, durable=False)
+        completed = self._effects.do(
+            plan,
+            boot_id=self._boot_id,
+            # After a reboot no process of a share lives, and what its accounting tells (monotonic times too) is void.
+            fresh=started.boot_id != self._boot_id,
+            now_ns=time.monotonic_ns(),
+        )
+        self._checkpoint.put(completed)
+        return completed
+
+    async def _take_back(self, recorded: PreparedClaim) -> None:
+        await asyncio.to_thread(self._undo, recorded)
+        self._make_room()
+
+    def _undo(self, recorded: PreparedClaim) -> None:
+        """Blocking: record that it is no longer ready, undo, forget."""
+        if recorded.state is not State.STARTED or recorded.may_be_in_use:
+            # Durable, so that the version before the removal, from which a lost file is rebuilt, says it too.
+            self._checkpoint.put(_unready(recorded))
+        self._effects.undo(recorded)
+        self._checkpoint.remove(recorded.uid)
+
+    def _make_room(self) -> None:
+        self._room_made.set()
+        self._room_made = asyncio.Event()
+
+    async def _roll_back(self, started: PreparedClaim) -> None:
         """Undo what a failed prepare left. Should that fail too, the record stays, and unprepare undoes it."""
         try:
-            await self._take_back(_started(plan, self._boot_id, None))
+            await self._take_back(started)
         except (HamiDraError, DriverError, OSError) as error:
-            log.error("claim_rollback_failed", claim=str(plan.ref), uid=plan.ref.uid, error=str(error))
+            log.error("claim_rollback_failed", claim=str(started.ref), uid=started.uid, error=str(error))
+        else:
+            log.info("claim_rolled_back", claim=str(started.ref), uid=started.uid)
 
     @asynccontextmanager
     async def _only_one(self, uid: str) -> AsyncIterator[None]:
@@ -181,19 +251,34 @@ class Preparation:
                 del self._locks[uid]
 
 
-def _started(plan: Plan, boot_id: str, recorded: PreparedClaim | None) -> PreparedClaim:
-    """The record before the effects. What was ready before still names its CDI devices: containers may use them."""
+async def _wait_for_room(room_made: asyncio.Event, misfit: OverCommitted, deadline: float) -> None:
+    """Wait for the next change, or for a while; raises the misfit when the time is over."""
+    left = deadline - asyncio.get_running_loop().time()
+    if left <= 0:
+        raise misfit
+    try:
+        async with asyncio.timeout(min(left, _LOOK_FOR_ROOM_SECONDS)):
+            await room_made.wait()
+    except TimeoutError:
+        return
+
+
+def _started(plan: Plan, recorded: PreparedClaim | None, boot_id: str) -> PreparedClaim:
+    """The record before the effects.
+
+    What was ready before still names its CDI devices, since containers may use them, and keeps its boot, so that an
+    attempt that fails does not make that forgotten.
+    """
     before = {share.key: share.cdi_devices for share in recorded.shares} if recorded else {}
-    shares = [prepared_share(planned, before.get(planned.share.key, ())) for planned in plan.shares]
-    return _record(plan, State.STARTED, boot_id, shares)
+    shares = (prepared_share(planned, before.get(planned.share.key, ())) for planned in plan.shares)
+    return prepared_claim(plan.ref, State.STARTED, recorded.boot_id if recorded else boot_id, shares)
 
 
-def _record(plan: Plan, state: State, boot_id: str, shares: Sequence[PreparedShare]) -> PreparedClaim:
-    ref = plan.ref
-    return PreparedClaim(
-        uid=ref.uid, namespace=ref.namespace, name=ref.name, state=state, boot_id=boot_id, shares=tuple(shares)
-    )
+def _unready(recorded: PreparedClaim) -> PreparedClaim:
+    """The record before the undoing: the kubelet has said that no container uses it any more."""
+    shares = tuple(share.model_copy(update={"cdi_devices": ()}) for share in recorded.shares)
+    return recorded.model_copy(update={"state": State.STARTED, "shares": shares})
 
 
-def _keys(shares: Sequence[PreparedShare]) -> set[str]:
-    return {share.key for share in shares}
+def _keys(recorded: PreparedClaim) -> set[str]:
+    return {share.key for share in recorded.shares}

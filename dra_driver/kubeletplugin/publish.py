@@ -11,19 +11,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from dra_driver.kube.connection import JsonObject
 from dra_driver.kube.nodes import Node
 from dra_driver.kube.quantities import binary, exact
 from dra_driver.kube.slices import API_VERSION, KIND
-from drivers.model import Capacity, Device, Range, Values
+from drivers.model import Capacity, Device, Mode, Range, Values
 
 # A slice may hold 128 devices, but only half as many when one of them has a taint.
 _DEVICES_PER_SLICE = 64
 _LONGEST_STRING = 64
 _VERSION = re.compile(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?")
-_TAINT = "unhealthy"
+_UNHEALTHY = "unhealthy"
+_DRAINING = "draining"
 REQUEST_POLICY = "capacity.requestPolicy"
 
 # Which feature gate of the API server keeps a field that is new.
@@ -34,14 +36,27 @@ GATES: Mapping[str, str] = {
 }
 
 
+class TaintEffect(StrEnum):
+    """What a taint does: keep new pods away, or end those that are there too."""
+
+    NO_SCHEDULE = "NoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
 @dataclass(frozen=True)
 class Pool:
-    """All cards of one vendor on one node."""
+    """All devices of one vendor on one node.
+
+    `draining` names the devices that take no new work until their shares are gone; `effect` is what the taint of an
+    unhealthy device does.
+    """
 
     name: str
     driver: str
     node: str
     devices: tuple[Device, ...]
+    draining: frozenset[str] = frozenset()
+    effect: TaintEffect = TaintEffect.NO_SCHEDULE
 
 
 @dataclass
@@ -85,7 +100,7 @@ def changes(
 def wire_devices(pool: Pool, current: Sequence[JsonObject], *, now: str) -> list[JsonObject]:
     """Write the pool's devices as the API has them, in their order."""
     since = _taint_times(current)
-    return [_wire_device(device, pool.driver, since.get(device.name, now)) for device in pool.devices]
+    return [_wire_device(device, _taints(device, pool, since, now)) for device in pool.devices]
 
 
 def dropped_fields(wanted: JsonObject, answer: JsonObject) -> frozenset[str]:
@@ -155,24 +170,43 @@ def _spec(pool: Pool, devices: list[JsonObject], generation: int, count: int) ->
     }
 
 
-def _wire_device(device: Device, driver: str, tainted_since: str) -> JsonObject:
+def _wire_device(device: Device, taints: list[JsonObject]) -> JsonObject:
     wire: JsonObject = {
         "name": device.name,
-        "attributes": _attributes(device),
+        "attributes": device_attributes(device),
         "capacity": {
             "memory": _capacity(device.memory, binary),
             "cores": _capacity(device.cores, str),
             "shares": _capacity(device.shares, str),
         },
-        "allowMultipleAllocations": True,
     }
-    if device.unhealthy:
-        taint = {"key": f"{driver}/{_TAINT}", "value": "true", "effect": "NoSchedule", "timeAdded": tainted_since}
-        wire["taints"] = [taint]
+    if device.mode is Mode.SHARED:
+        wire["allowMultipleAllocations"] = True
+    if taints:
+        wire["taints"] = taints
     return wire
 
 
-def _attributes(device: Device) -> JsonObject:
+def _taints(device: Device, pool: Pool, since: Mapping[tuple[str, str], str], now: str) -> list[JsonObject]:
+    """List a device's taints. The value tells why in one word; the sentence is in the log and in the health stream."""
+    told: list[tuple[str, str, TaintEffect]] = []
+    if device.unhealthy:
+        told.append((_UNHEALTHY, device.unhealthy_code or "true", pool.effect))
+    if device.name in pool.draining:
+        told.append((_DRAINING, "true", TaintEffect.NO_SCHEDULE))
+    return [
+        {
+            "key": (key := f"{pool.driver}/{name}"),
+            "value": value,
+            "effect": effect.value,
+            "timeAdded": since.get((device.name, key), now),
+        }
+        for name, value, effect in told
+    ]
+
+
+def device_attributes(device: Device) -> JsonObject:
+    """Write a device's attributes, those that are known."""
     texts = {
         "vendor": device.vendor,
         "type": device.type.value,
@@ -222,10 +256,10 @@ def _capacity(capacity: Capacity, write: Callable[[int], str]) -> JsonObject:
     return wire
 
 
-def _taint_times(current: Sequence[JsonObject]) -> Mapping[str, str]:
-    """Since when each tainted device is tainted: a taint that stays must keep its time."""
+def _taint_times(current: Sequence[JsonObject]) -> Mapping[tuple[str, str], str]:
+    """Since when each tainted device has which taint: one that stays must keep its time."""
     return {
-        device["name"]: taint["timeAdded"]
+        (device["name"], taint["key"]): taint["timeAdded"]
         for wire in current
         for device in wire["spec"].get("devices") or []
         for taint in device.get("taints") or []

@@ -12,6 +12,7 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 import structlog
 
@@ -28,12 +29,47 @@ _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 
 
+class Progress(Protocol):
+    """Who wants to know how publishing goes."""
+
+    def wrote(self, operation: str) -> None:
+        """A slice was written: `create`, `replace` or `delete`."""
+        ...
+
+    def published(self) -> None:
+        """The server shows what it should."""
+        ...
+
+    def failed(self) -> None:
+        """It could not be done this time."""
+        ...
+
+
+class Unobserved:
+    """Nobody wants to know."""
+
+    def wrote(self, operation: str) -> None:
+        """See Progress."""
+
+    def published(self) -> None:
+        """See Progress."""
+
+    def failed(self) -> None:
+        """See Progress."""
+
+
 class Publisher:
     """Publishes pools. One task, from `run`; `refresh` tells it that the cards may have changed."""
 
     def __init__(
-        self, *, slices: Slices, node: Callable[[], Awaitable[Node]], pools: Callable[[], Sequence[Pool]]
+        self,
+        *,
+        slices: Slices,
+        node: Callable[[], Awaitable[Node]],
+        pools: Callable[[], Sequence[Pool]],
+        progress: Progress | None = None,
     ) -> None:
+        self._progress = progress or Unobserved()
         self._slices = slices
         self._node = node
         self._pools = pools
@@ -71,6 +107,7 @@ class Publisher:
                     # A server that ends every watch at once must not be stormed with lists.
                     await asyncio.sleep(pause)
             except HamiDraError as error:
+                self._progress.failed()
                 log.error("publishing_failed", error=str(error), retry_seconds=round(pause, 1))
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))
                 pause = min(pause * 2, _LONGEST_PAUSE)
@@ -133,6 +170,7 @@ class Publisher:
         forgotten = [wire for wire in self._known.values() if _pool(wire) not in pools]
         await self._write(Changes(deletions=forgotten))
         self._published.set()
+        self._progress.published()
 
     async def _publish_pool(self, pool: Pool, owner: Node) -> None:
         current = [wire for wire in self._known.values() if _pool(wire) == pool.name]
@@ -146,12 +184,15 @@ class Publisher:
             await self._delete(wire)
         for wire in planned.replacements:
             self._remember(wire, await self._slices.replace(wire))
+            self._progress.wrote("replace")
         for wire in planned.creations:
             self._remember(wire, await self._slices.create(wire))
+            self._progress.wrote("create")
 
     async def _delete(self, wire: JsonObject) -> None:
         with contextlib.suppress(NotFound):
             await self._slices.delete(wire)
+            self._progress.wrote("delete")
         self._known.pop(_uid(wire), None)
 
     def _remember(self, wanted: JsonObject, answer: JsonObject) -> None:

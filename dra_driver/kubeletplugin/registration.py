@@ -15,7 +15,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 # The kubelet takes the first entry that it knows, so the newest comes first.
 # Source: k8s.io/kubernetes/pkg/kubelet/cm/dra/plugin (1.37).
-SUPPORTED_VERSIONS = ("v1.DRAPlugin", "v1beta1.DRAPlugin")
+SUPPORTED_VERSIONS = ("v1.DRAPlugin", "v1beta1.DRAPlugin", "v1.DRAResourceHealth", "v1alpha1.DRAResourceHealth")
 
 
 class Registration(api_pb2_grpc.RegistrationServicer):

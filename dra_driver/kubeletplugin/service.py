@@ -7,7 +7,7 @@ kubelet gives up goes on to its end here: half a preparation is worse than one t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import grpc
@@ -18,6 +18,7 @@ from dra_driver.errors import HamiDraError
 from dra_driver.kube.claims import ClaimRef
 from dra_driver.kubeletplugin.checkpoint import PreparedShare
 from dra_driver.kubeletplugin.pb.dra.v1 import api_pb2, api_pb2_grpc
+from dra_driver.kubeletplugin.plan import base_request
 from drivers.errors import DriverError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -47,11 +48,28 @@ class Prepares(Protocol):
         ...
 
 
+class Outcomes(Protocol):
+    """Who wants to know what became of a claim. Called on the event loop; must neither block nor raise."""
+
+    def prepared(self, ref: ClaimRef) -> None:
+        """The claim is ready."""
+        ...
+
+    def failed(self, ref: ClaimRef, reason: str, message: str, /) -> None:
+        """The claim could not be made ready; `reason` is one word in CamelCase."""
+        ...
+
+    def unprepared(self, ref: ClaimRef) -> None:
+        """The claim was taken back."""
+        ...
+
+
 class Batches:
     """Calls for several claims, each with an outcome of its own."""
 
-    def __init__(self, preparation: Prepares) -> None:
+    def __init__(self, preparation: Prepares, outcomes: Sequence[Outcomes] = ()) -> None:
         self._preparation = preparation
+        self._outcomes = outcomes
         self._running: set[asyncio.Task[Any]] = set()
 
     async def prepare(self, claims: Iterable[WireClaim]) -> dict[str, tuple[PreparedShare, ...] | str]:
@@ -79,15 +97,23 @@ class Batches:
 
     async def _prepare_one(self, ref: ClaimRef) -> tuple[PreparedShare, ...] | str:
         try:
-            return await self._preparation.prepare(ref)
+            shares = await self._preparation.prepare(ref)
         except Exception as error:  # noqa: BLE001 - the edge: every error becomes this claim's, none the batch's
-            return _told("prepare", ref, error)
+            message = _told("prepare", ref, error)
+            for outcome in self._outcomes:
+                outcome.failed(ref, reason_of(error), message)
+            return message
+        for outcome in self._outcomes:
+            outcome.prepared(ref)
+        return shares
 
     async def _unprepare_one(self, ref: ClaimRef) -> str:
         try:
             await self._preparation.unprepare(ref)
         except Exception as error:  # noqa: BLE001 - the edge: every error becomes this claim's, none the batch's
             return _told("unprepare", ref, error)
+        for outcome in self._outcomes:
+            outcome.unprepared(ref)
         return ""
 
 
@@ -98,6 +124,13 @@ def _told(call: str, ref: ClaimRef, error: Exception) -> str:
         return str(error)
     log.error("call_crashed", call=call, claim=str(ref), uid=ref.uid, exc_info=error)
     return f"{ref}: internal error: {type(error).__name__}: {error}"
+
+
+def reason_of(error: Exception) -> str:
+    """Name an error in one word, for a condition."""
+    if isinstance(error, HamiDraError | DriverError):
+        return type(error).__name__
+    return "NodeError" if isinstance(error, OSError) else "InternalError"
 
 
 class DraService(api_pb2_grpc.DRAPluginServicer):
@@ -158,14 +191,9 @@ def register(server: grpc.aio.Server, batches: Batches) -> None:
 
 def _device(share: PreparedShare) -> api_pb2.Device:
     return api_pb2.Device(
-        request_names=[_request_name(share)],
+        request_names=[base_request(share.request)],
         pool_name=share.pool,
         device_name=share.device,
         cdi_device_ids=share.cdi_devices,
         share_id=share.share_id,
     )
-
-
-def _request_name(share: PreparedShare) -> str:
-    """Containers name the request, not the alternative of it that was chosen (`request/subrequest`)."""
-    return share.request.partition("/")[0]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from drivers.shim_contract import Limits, create_usage, write_limits
+from drivers.errors import ShareFileUnusable
+from drivers.shim_contract import Limits, create_usage, read_limits, read_usage, write_limits
 
 
 class ShareFolders:
@@ -56,6 +57,23 @@ class ShareFolders:
     def keys(self) -> set[str]:
         """List the shares that have a folder."""
         return {entry.name for entry in self._root.iterdir() if entry.is_dir()}
+
+    def limits(self, key: str) -> Limits | None:
+        """Read a share's limits; None where they cannot be read."""
+        try:
+            return read_limits(self.path(key) / "limits")
+        except (OSError, ShareFileUnusable):
+            return None
+
+    def in_use(self, key: str) -> bool:
+        """Tell whether a process of the share lives, which the kernel knows whatever the tenant has written.
+
+        What cannot be told is taken for a yes.
+        """
+        try:
+            return any(process.alive for process in read_usage(self.path(key) / "usage").processes)
+        except ShareFileUnusable:
+            return (self.path(key) / "usage").exists()
 
     def path(self, key: str) -> Path:
         """Tell where a share's folder lies."""

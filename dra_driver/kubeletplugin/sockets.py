@@ -13,9 +13,7 @@ from pathlib import Path
 import grpc.aio
 
 from dra_driver.errors import SettingsRejected
-
-# sizeof(sun_path) on Linux, less the closing NUL.
-_LONGEST_PATH = 107
+from dra_driver.settings import LONGEST_SOCKET_PATH
 
 Registrar = Callable[[grpc.aio.Server], None]
 
@@ -24,8 +22,10 @@ class SocketServer:
     """One gRPC server on one unix socket."""
 
     def __init__(self, path: Path, *, register: Registrar) -> None:
-        if len(str(path).encode()) > _LONGEST_PATH:
-            raise SettingsRejected(f"socket path {path} is longer than {_LONGEST_PATH} bytes: choose a shorter folder")
+        if len(str(path).encode()) > LONGEST_SOCKET_PATH:
+            raise SettingsRejected(
+                f"socket path {path} is longer than {LONGEST_SOCKET_PATH} bytes: choose a shorter folder"
+            )
         self._path = path
         self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", 16 << 20)])
         register(self._server)

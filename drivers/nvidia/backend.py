@@ -11,17 +11,20 @@ says so. A known card that is switched to MIG is told as unhealthy, for the shar
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
+from drivers.backend import Notice
 from drivers.errors import DeviceLost, DeviceNotFound, RuntimeNotReady, ShareRefused
-from drivers.model import Device, Injection, Share
+from drivers.model import LOST, Device, Injection, Share
 from drivers.nvidia.description import VENDOR, describe
 from drivers.nvidia.naming import device_names
 from drivers.nvidia.notices import Notices
-from drivers.nvidia.nvml import Card, Nvml, SilentCard
+from drivers.nvidia.nvml import Ailment, Card, Nvml, SilentCard
 from drivers.nvidia.toolkit import Catalogue, Toolkit, device_id
+from drivers.nvidia.watch import HealthWatch
+from drivers.nvidia.xids import HARMLESS_XIDS
 
 MIG_MODE = "in MIG mode, so it cannot be divided as a whole"
 
@@ -29,8 +32,17 @@ MIG_MODE = "in MIG mode, so it cannot be divided as a whole"
 class NvidiaBackend:
     """All of this node's cards that are not in MIG mode."""
 
-    def __init__(self, *, nvml: Nvml, toolkit: Toolkit, sysfs: Path, shares: int) -> None:
+    def __init__(
+        self,
+        *,
+        nvml: Nvml,
+        toolkit: Toolkit,
+        sysfs: Path,
+        shares: int,
+        harmless_xids: Set[int] = HARMLESS_XIDS,
+    ) -> None:
         """`sysfs`: where the kernel's /sys is; `shares`: how many tenants one card takes."""
+        self._harmless_xids = harmless_xids
         self._nvml = nvml
         self._toolkit = toolkit
         self._sysfs = sysfs
@@ -62,9 +74,10 @@ class NvidiaBackend:
         card = self._nvml.card(share.device.uuid)
         if card.mig_enabled:
             raise ShareRefused(f"card {card.uuid}: {MIG_MODE}")
-        catalogue = self._toolkit.catalogue()
-        if not catalogue.has(card.uuid):
-            raise RuntimeNotReady(catalogue.absence(card.uuid))
+        if not self._toolkit.has(card.uuid):
+            catalogue = self._toolkit.catalogue()
+            if not catalogue.has(card.uuid):
+                raise RuntimeNotReady(catalogue.absence(card.uuid))
         return Injection(
             vendor_cdi_devices=(device_id(card.uuid),),
             # A legacy runtime, which adds cards on its own, must add none.
@@ -74,6 +87,10 @@ class NvidiaBackend:
 
     def unprepare(self, share_key: str, device_uuid: str) -> None:
         """See DeviceBackend. `prepare` left nothing on the card that would have to go."""
+
+    def watch_health(self, tell: Callable[[Notice], None], stopped: Callable[[], bool]) -> None:
+        """See WatchesHealth: XID errors, uncorrected memory errors, cards that are lost and come back."""
+        HealthWatch(self._nvml, harmless_xids=self._harmless_xids).run(tell, stopped)
 
     def close(self) -> None:
         """See DeviceBackend. May be called again; a later question opens the library again."""
@@ -91,22 +108,27 @@ class NvidiaBackend:
         if described and not any(catalogue.has(device.uuid) for device in described):
             raise RuntimeNotReady(catalogue.absence(described[0].uuid))
         switched = [
-            replace(self._known[card.uuid], unhealthy=MIG_MODE)
+            replace(self._known[card.uuid], unhealthy=MIG_MODE, unhealthy_code="mig-mode")
             for card in cards
             if card.mig_enabled and card.uuid in self._known
         ]
-        return [_with_health(device, catalogue) for device in described] + switched
+        ailments = {card.uuid: card.ailment for card in cards if card.ailment is not None}
+        return [_with_health(device, catalogue, ailments.get(device.uuid)) for device in described] + switched
 
     def _told_as_lost(self, uuid: str) -> Device:
         try:
             self._nvml.card(uuid)
         except (DeviceLost, DeviceNotFound) as error:
-            return replace(self._known[uuid], unhealthy=str(error))
-        return replace(self._known[uuid], unhealthy="did not answer a moment ago")
+            return replace(self._known[uuid], unhealthy=str(error), unhealthy_code=LOST)
+        return replace(self._known[uuid], unhealthy="did not answer a moment ago", unhealthy_code=LOST)
 
 
-def _with_health(device: Device, catalogue: Catalogue) -> Device:
-    return device if catalogue.has(device.uuid) else replace(device, unhealthy=catalogue.absence(device.uuid))
+def _with_health(device: Device, catalogue: Catalogue, ailment: Ailment | None) -> Device:
+    if ailment is not None:
+        return replace(device, unhealthy=ailment.reason, unhealthy_code=ailment.code)
+    if not catalogue.has(device.uuid):
+        return replace(device, unhealthy=catalogue.absence(device.uuid), unhealthy_code="no-cdi-device")
+    return device
 
 
 def _unusable(devices: Sequence[Device], answers: Iterable[Card | SilentCard]) -> dict[str, str]:

@@ -8,11 +8,11 @@ import structlog
 
 from drivers.nvidia.description import VENDOR
 
-log = structlog.get_logger()
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class Notices:
-    """What the log was told last. `card` is a UUID, or the index of a card that never told its UUID."""
+    """What the log was told last. `device_uuid` may be the index of a card that never told its UUID."""
 
     def __init__(self) -> None:
         self._told: dict[str, str] = {}
@@ -21,7 +21,7 @@ class Notices:
         """Take the reason of each card that cannot be used now; cards that can are not in it."""
         for card, reason in reasons.items():
             if self._told.get(card) != reason:
-                log.error("card_unusable", vendor=VENDOR, card=card, reason=reason)
+                log.error("card_unusable", vendor=VENDOR, device_uuid=card, reason=reason)
         for card in self._told.keys() - reasons.keys():
-            log.info("card_usable_again", vendor=VENDOR, card=card)
+            log.info("card_usable_again", vendor=VENDOR, device_uuid=card)
         self._told = dict(reasons)

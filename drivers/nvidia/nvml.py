@@ -1,8 +1,8 @@
 """Asks NVIDIA's management library, so that no raw call, struct or error code of it gets any further.
 
-The only module that imports pynvml. Results are frozen values; errors are mapped to `drivers.errors` here,
-the cause chained. The library is initialised once, and again after a call told that it is no longer usable
-(the driver was unloaded or exchanged under us).
+With `nvml_events` the only module that imports pynvml. Results are frozen values; errors are mapped to
+`drivers.errors` here, the cause chained. The library is initialised once, and again after a call told that it is no
+longer usable (the driver was unloaded or exchanged under us).
 
 Source: the NVML API reference (nvml.h), the return codes listed at each call.
 """
@@ -20,6 +20,7 @@ from typing import TypeVar
 import pynvml
 
 from drivers.errors import BackendUnavailable, DeviceLost, DeviceNotFound, DriverError
+from drivers.model import NEEDS_RECOVERY
 from drivers.pci import kernel_bus_id
 
 Answer = TypeVar("Answer")
@@ -44,6 +45,15 @@ ABSENT = frozenset(
 # What an older card or driver answers where a newer one has a figure.
 NO_SUCH_FEATURE = frozenset({pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND})
 
+# What a driver can ask for; NONE is left out. P2P traffic alone does not concern a card's own work.
+RECOVERY_ACTIONS = {
+    pynvml.NVML_GPU_RECOVERY_ACTION_GPU_RESET: "reset the card",
+    pynvml.NVML_GPU_RECOVERY_ACTION_NODE_REBOOT: "reboot the node",
+    pynvml.NVML_GPU_RECOVERY_ACTION_DRAIN_AND_RESET: "end its work, then reset the card",
+    pynvml.NVML_GPU_RECOVERY_ACTION_BUS_RESET: "reset the card's bus",
+    pynvml.NVML_GPU_RECOVERY_ACTION_SYSTEM_REBOOT: "reboot the system",
+}
+
 ARCHITECTURES = {
     pynvml.NVML_DEVICE_ARCH_KEPLER: "Kepler",
     pynvml.NVML_DEVICE_ARCH_MAXWELL: "Maxwell",
@@ -67,10 +77,19 @@ class Versions:
 
 
 @dataclass(frozen=True)
+class Ailment:
+    """Why a card that answers is not fit for work, in one word and in a sentence."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Card:
     """One card that answers. `memory_bytes` is the whole card's, `pci_bus_id` as the kernel spells it.
 
-    `numa_node` is the only node whose memory is near, None when there are several or none is known.
+    `numa_node` is the only node whose memory is near, None when there are several or none is known. `ailment` is what
+    the driver itself says is wrong with the card.
     """
 
     index: int
@@ -81,6 +100,7 @@ class Card:
     architecture: str
     numa_node: int | None
     mig_enabled: bool
+    ailment: Ailment | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +127,7 @@ class Nvml:
         Raises:
             BackendUnavailable: the library or the driver does not answer.
         """
-        with self._asking("versions"):
+        with self.asking("versions"):
             return Versions(
                 driver=str(pynvml.nvmlSystemGetDriverVersion()),
                 cuda=spell_cuda_version(int(pynvml.nvmlSystemGetCudaDriverVersion_v2())),
@@ -119,9 +139,23 @@ class Nvml:
         Raises:
             BackendUnavailable: the library or the driver does not answer.
         """
-        with self._asking("number of cards"):
+        with self.asking("number of cards"):
             count = int(pynvml.nvmlDeviceGetCount())
         return tuple(self._card_or_silence(index) for index in range(count))
+
+    def answering(self) -> frozenset[str]:
+        """Tell the UUIDs of the cards that answer: the shortest question there is.
+
+        Raises:
+            BackendUnavailable: the library or the driver does not answer.
+        """
+        with self.asking("number of cards"):
+            count = int(pynvml.nvmlDeviceGetCount())
+        uuids = []
+        for index in range(count):
+            with contextlib.suppress(DeviceLost, DeviceNotFound), self.asking(f"card {index}", otherwise=DeviceLost):
+                uuids.append(str(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(index))))
+        return frozenset(uuids)
 
     def card(self, uuid: str) -> Card:
         """Tell one card.
@@ -131,8 +165,23 @@ class Nvml:
             DeviceLost: the card does not answer.
             BackendUnavailable: the library or the driver does not answer.
         """
-        with self._asking(f"card {uuid}", otherwise=DeviceLost):
+        with self.asking(f"card {uuid}", otherwise=DeviceLost):
             return _describe(pynvml.nvmlDeviceGetHandleByUUID(uuid))
+
+    @contextlib.contextmanager
+    def reference(self) -> Iterator[None]:
+        """Keep the library open for as long as the block runs, whoever closes it meanwhile: it counts who opened it.
+
+        Raises:
+            BackendUnavailable: the library or the driver is not there.
+        """
+        with self.asking("start"):
+            pynvml.nvmlInit()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(pynvml.NVMLError):
+                pynvml.nvmlShutdown()
 
     def close(self) -> None:
         """Let go of the library. A later question opens it again."""
@@ -141,13 +190,13 @@ class Nvml:
 
     def _card_or_silence(self, index: int) -> Card | SilentCard:
         try:
-            with self._asking(f"card {index}", otherwise=DeviceLost):
+            with self.asking(f"card {index}", otherwise=DeviceLost):
                 return _describe(pynvml.nvmlDeviceGetHandleByIndex(index))
         except (DeviceLost, DeviceNotFound) as error:
             return SilentCard(index, str(error))
 
     @contextlib.contextmanager
-    def _asking(self, what: str, *, otherwise: type[DriverError] = BackendUnavailable) -> Iterator[None]:
+    def asking(self, what: str, *, otherwise: type[DriverError] = BackendUnavailable) -> Iterator[None]:
         """Open the library if need be, and map its errors; `otherwise` is for those that are not clear."""
         try:
             self._ensure_open()
@@ -200,7 +249,27 @@ def _describe(handle: object) -> Card:
         architecture=ARCHITECTURES.get(architecture, ""),
         numa_node=_feature(lambda: _near_node(handle), None),
         mig_enabled=_feature(lambda: _has_mig(handle), False),
+        ailment=_feature(lambda: _recovery_wanted(handle), None) or _feature(lambda: _remapping_failed(handle), None),
     )
+
+
+def _recovery_wanted(handle: object) -> Ailment | None:
+    """Tell what the driver wants done before the card is used again (its recovery action; drivers from 2024 on)."""
+    try:
+        (field,) = pynvml.nvmlDeviceGetFieldValues(handle, [pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
+    except pynvml.NVMLError_InvalidArgument:
+        # A driver from before there was such a field.
+        return None
+    if field.nvmlReturn != pynvml.NVML_SUCCESS:
+        return None
+    action = RECOVERY_ACTIONS.get(int(field.value.uiVal))
+    return Ailment(NEEDS_RECOVERY, f"the driver asks for recovery: {action}") if action else None
+
+
+def _remapping_failed(handle: object) -> Ailment | None:
+    """Tell whether a row of memory went bad that could not be replaced (Ampere and later)."""
+    _corrected, _uncorrected, _pending, failed = pynvml.nvmlDeviceGetRemappedRows(handle)
+    return Ailment("row-remapping-failed", "a bad row of memory found no spare one to replace it") if failed else None
 
 
 def _feature(ask: Callable[[], Answer], without: Answer) -> Answer:

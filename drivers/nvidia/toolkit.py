@@ -15,6 +15,7 @@ import yaml
 
 KIND = "nvidia.com/gpu"
 CDI_DIRS = (Path("/etc/cdi"), Path("/var/run/cdi"))
+_Version = tuple[int, int, int]
 SUFFIXES = frozenset({".json", ".yaml"})
 ADVICE = (
     "install the NVIDIA Container Toolkit and run `nvidia-ctk cdi generate --device-name-strategy=index "
@@ -60,7 +61,7 @@ class Toolkit:
 
     def __init__(self, directories: Sequence[Path]) -> None:
         self._directories = tuple(directories)
-        self._read: dict[Path, tuple[tuple[int, int, int], SpecFile]] = {}
+        self._read: dict[Path, tuple[_Version, SpecFile]] = {}
 
     def catalogue(self) -> Catalogue:
         """Read what is there now.
@@ -68,11 +69,23 @@ class Toolkit:
         A directory that is missing holds nothing; a broken file hides only itself.
         """
         files = [file for directory in self._directories for file in self._specs(directory)]
+        # Specs come and go with every claim, ours among them: what is gone must not stay here.
+        present = {file.path for file in files}
+        self._read = {path: known for path, known in self._read.items() if path in present}
         return Catalogue(
             devices=frozenset().union(*(file.devices for file in files)),
             directories=self._directories,
             faults=tuple(f"{file.path}: {file.fault}" for file in files if file.fault),
         )
+
+    def has(self, uuid: str) -> bool:
+        """Tell whether a container can be given this card now, without a look at every spec of the node.
+
+        A file that named the card and has not changed since names it still. A no is none: ask `catalogue`.
+        """
+        wanted = device_id(uuid)
+        named = [(path, version) for path, (version, file) in list(self._read.items()) if wanted in file.devices]
+        return any(_version(path) == version for path, version in named)
 
     def _specs(self, directory: Path) -> Iterator[SpecFile]:
         try:
@@ -87,16 +100,26 @@ class Toolkit:
 
     def _spec(self, path: Path) -> SpecFile:
         try:
-            found = path.stat()
-            version = (found.st_ino, found.st_mtime_ns, found.st_size)
+            version = _version(path)
             known = self._read.get(path)
             if known is not None and known[0] == version:
                 return known[1]
+            if version is None:
+                return SpecFile(path)
             spec = parse(path, path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             return SpecFile(path, fault=str(error))
         self._read[path] = (version, spec)
         return spec
+
+
+def _version(path: Path) -> _Version | None:
+    """Tell one content of a file from the next; None where there is no file. Raises OSError."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def parse(path: Path, content: str) -> SpecFile:

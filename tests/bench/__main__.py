@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tests.support.claims import allocated, share
 CARDS = 16
 CLAIMS = 200
 ROUNDS = 200
+AT_ONCE = 16
 TARGETS = {"prepare p50": 2.0, "prepare p99": 5.0, "resident MiB": 80.0, "ready s": 1.5}
 
 
@@ -50,11 +52,12 @@ def measure(folder: Path) -> dict[str, object]:
     api = MemoryApi(node=NODE)
     with HttpApi(api) as server:
         kubeconfig = server.write_kubeconfig(folder / "kubeconfig")
-        with running_plugin(folder, cards, kubeconfig, CLAIMS // CARDS + 2) as plugin:
+        with running_plugin(folder, cards, kubeconfig, CLAIMS // CARDS + AT_ONCE + 4) as plugin:
             devices = published(api)
             for number in range(CLAIMS):
-                prepare_one(plugin, request(api, f"claim-{number}", devices[number % CARDS]))
-            return report(plugin, *rounds(plugin, api, devices[0], folder / "control"))
+                prepare_one(plugin, request(server, api, f"claim-{number}", devices[number % CARDS]))
+            alone = rounds(plugin, server, api, devices[0], folder / "control")
+            return report(plugin, alone, bursts(plugin, server, api, devices))
 
 
 def published(api: MemoryApi) -> list[str]:
@@ -68,10 +71,10 @@ def published(api: MemoryApi) -> list[str]:
     raise RuntimeError(f"not all cards are in {SLICES}")
 
 
-def request(api: MemoryApi, name: str, device: str) -> api_pb2.Claim:
-    """A claim for a small slice of a card."""
+def request(server: HttpApi, api: MemoryApi, name: str, device: str) -> api_pb2.Claim:
+    """A claim for a small slice of a card, which the API server has from now on."""
     wire = allocated(name, share("gpu", device, memory="64Mi", cores="1", share_id=name, pool=f"{NODE}-nvidia"))
-    api.put_claim(wire)
+    server.call(lambda: api.put_claim(wire))
     metadata = wire["metadata"]
     return api_pb2.Claim(namespace=metadata["namespace"], name=name, uid=metadata["uid"])
 
@@ -94,19 +97,46 @@ def check(error: str) -> None:
         raise RuntimeError(error)
 
 
-def rounds(plugin: Running, api: MemoryApi, device: str, control: Path) -> tuple[list[float], ...]:
-    """Interleave what is measured with the controls."""
+def forget(server: HttpApi, api: MemoryApi, claim: api_pb2.Claim) -> None:
+    """Delete a claim from the API server, as happens after its pod has ended."""
+    server.call(lambda: api.delete_claim({"metadata": {"namespace": claim.namespace, "name": claim.name}}))
+
+
+def rounds(
+    plugin: Running, server: HttpApi, api: MemoryApi, device: str, control: Path
+) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Interleave what is measured with the controls.
+
+    A claim is allocated one round before the kubelet asks for it: between the two lies the start of a pod.
+    """
     prepare: list[float] = []
     unprepare: list[float] = []
     nothing: list[float] = []
     file: list[float] = []
+    coming = request(server, api, "round-0", device)
     for number in range(ROUNDS):
-        claim = request(api, f"round-{number}", device)
+        claim, coming = coming, request(server, api, f"round-{number + 1}", device)
         prepare.append(timed(partial(prepare_one, plugin, claim)))
         nothing.append(timed(lambda: plugin.registration.GetInfo(registration_pb2.InfoRequest())))
         unprepare.append(timed(partial(unprepare_one, plugin, claim)))
+        forget(server, api, claim)
         file.append(timed(lambda: write_whole(control, b"x" * 4096, mode=0o600)))
     return prepare, unprepare, nothing, file
+
+
+def bursts(plugin: Running, server: HttpApi, api: MemoryApi, devices: Sequence[str]) -> list[float]:
+    """Many prepares at the same moment; the milliseconds of each."""
+    taken: list[float] = []
+    with ThreadPoolExecutor(AT_ONCE) as callers:
+        for burst in range(ROUNDS // AT_ONCE):
+            claims = [
+                request(server, api, f"burst-{burst}-{number}", devices[number % CARDS]) for number in range(AT_ONCE)
+            ]
+            taken += callers.map(lambda claim: timed(partial(prepare_one, plugin, claim)), claims)
+            for claim in claims:
+                unprepare_one(plugin, claim)
+                forget(server, api, claim)
+    return taken
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -117,14 +147,16 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def report(
-    plugin: Running, prepare: list[float], unprepare: list[float], nothing: list[float], file: list[float]
+    plugin: Running, alone: tuple[list[float], list[float], list[float], list[float]], burst: list[float]
 ) -> dict[str, object]:
     """Print the table, and return what is written."""
+    prepare, unprepare, nothing, file = alone
     resident = plugin.resident_mib
     print(f"{CARDS} cards, {CLAIMS} claims prepared on the node, {ROUNDS} rounds; milliseconds\n")
     print(f"{'':34}{'p50':>8}{'p99':>8}   target")
     for name, figures in (
         ("prepare", prepare),
+        (f"prepare, {AT_ONCE} at once, each", burst),
         ("unprepare", unprepare),
         ("control: a call that does nothing", nothing),
         ("control: one durable 4 KiB file", file),
@@ -135,6 +167,7 @@ def report(
     print(f"ready s      {plugin.ready_seconds:6.2f}   target <= {TARGETS['ready s']}")
     return {
         "prepare_ms": {"p50": quantile(prepare, 50), "p99": quantile(prepare, 99)},
+        "prepare_at_once_ms": {"p50": quantile(burst, 50), "p99": quantile(burst, 99)},
         "unprepare_ms": {"p50": quantile(unprepare, 50), "p99": quantile(unprepare, 99)},
         "rss_mib": round(resident, 1),
         "ready_s": round(plugin.ready_seconds, 3),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -34,6 +35,14 @@ class HttpApi:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(30)
         self._loop.close()
+
+    def call(self, work: Callable[[], None]) -> None:
+        """Do something with the API in the server's thread, which alone may touch what watches wait for."""
+
+        async def soon() -> None:
+            work()
+
+        asyncio.run_coroutine_threadsafe(soon(), self._loop).result(30)
 
     def write_kubeconfig(self, path: Path) -> Path:
         """Write a kubeconfig that leads here."""

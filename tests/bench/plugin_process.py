@@ -26,19 +26,29 @@ DRIVER = "vgpu.hami.io"
 
 @dataclass(frozen=True)
 class Running:
-    """A plugin that serves. `ready_seconds` from its start to its first answer on the registration socket."""
+    """A plugin that serves.
+
+    `ready_seconds`: from its start to its first answer on the registration socket. `cards`: where the simulated cards
+    keep what on a real node is in the cards.
+    """
 
     pid: int
+    cards: Path
     ready_seconds: float
     dra: api_pb2_grpc.DRAPluginStub
     registration: registration_grpc.RegistrationStub
 
     @property
     def resident_mib(self) -> float:
-        """Resident memory of the process."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        (resident,) = (line for line in lines if line.startswith("VmRSS:"))
-        return int(resident.split()[1]) / 1024
+        """Resident memory of the process, less what it sees of the simulated cards' memory."""
+        kib, counted = 0, False
+        for line in Path(f"/proc/{self.pid}/smaps").read_text().splitlines():
+            name, *values = line.split()
+            if not name.endswith(":"):
+                counted = str(self.cards) not in line
+            elif name == "Rss:" and counted:
+                kib += int(values[0])
+        return kib / 1024
 
 
 @contextmanager
@@ -73,7 +83,13 @@ def running_plugin(folder: Path, cards: SimulatedCards, kubeconfig: Path, shares
             registration = registration_grpc.RegistrationStub(other)
             _wait_for_answer(registration, process, folder / "plugin.log")
             ready = time.monotonic() - start
-            yield Running(process.pid, ready, api_pb2_grpc.DRAPluginStub(channel), registration)
+            yield Running(
+                process.pid,
+                Path(cards.environment["SIMGPU_STATE"]),
+                ready,
+                api_pb2_grpc.DRAPluginStub(channel),
+                registration,
+            )
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

@@ -55,13 +55,14 @@ def linker_flags(version: str) -> str:
 
 
 def binaries_folder(environ: Mapping[str, str] = os.environ, module: Path = MODULE) -> Path:
-    """Where the programs of this very go.mod, go.sum and set of flags are kept."""
+    """Where the programs of this very go.mod, go.sum, set of flags and sources of our own are kept."""
     digest = hashlib.sha256()
     for part in (
         (module / "go.mod").read_bytes(),
         (module / "go.sum").read_bytes(),
         linker_flags(kubernetes_version(module)).encode(),
         " ".join((*BUILD_FLAGS, platform.machine(), BUILD_ENVIRONMENT["CGO_ENABLED"])).encode(),
+        *(source.read_bytes() for source in sorted(module.glob("*/*.go"))),
     ):
         digest.update(hashlib.sha256(part).digest())
     return cache_folder(environ) / "cluster-tools" / digest.hexdigest()[:16]

@@ -13,10 +13,12 @@ import pickle
 import select
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from drivers.backend import Notice
 from drivers.errors import DriverError
 from drivers.model import Device, Injection, Share
 
@@ -61,6 +63,27 @@ class BackendProcess:
         """See DeviceBackend."""
         self._ask(("unprepare", (share_key, device_uuid)))
 
+    def watch(self) -> None:
+        """Start `watch_health`; what it tells is kept for `notices`."""
+        self._ask(("watch", ()))
+
+    def notices(self, number: int = 1) -> list[Notice]:
+        """What the watch has told since it was last asked, once it is so many; fewer after 20 s."""
+        told: list[Notice] = self._ask(("notices", (number,)))
+        return told
+
+    def notices_of(self, cause: Callable[[], None]) -> list[Notice]:
+        """What the watch tells after `cause`, which is repeated until the watch (which may be about to begin) does."""
+        for _ in range(40):
+            cause()
+            if told := list[Notice](self._ask(("notices", (1, 1.5)))):
+                return told
+        raise TimeoutError(f"the watch tells nothing:\n{self._log.read_text()}")
+
+    def end_watch(self) -> bool:
+        """Stop the watch; tells whether it has ended in time."""
+        return bool(self._ask(("end_watch", ())))
+
     def close(self) -> None:
         """See DeviceBackend."""
         self._ask(("close", ()))
@@ -89,16 +112,53 @@ class BackendProcess:
         return answer
 
 
+class Watch:
+    """The watch of a backend, in a thread of the backend's process."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self._told: list[Notice] = []
+        self._more = threading.Condition()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def watch(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def notices(self, number: int, seconds: float = 20) -> list[Notice]:
+        """Wait for so many, and hand them over."""
+        with self._more:
+            self._more.wait_for(lambda: len(self._told) >= number, timeout=seconds)
+            told, self._told = self._told, []
+        return told
+
+    def end_watch(self) -> bool:
+        """Stop, and tell whether it has."""
+        self._stop.set()
+        self._thread.join(20)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        self._backend.watch_health(self._tell, self._stop.is_set)
+
+    def _tell(self, notice: Notice) -> None:
+        with self._more:
+            self._told.append(notice)
+            self._more.notify_all()
+
+
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
     """Answer until the questions end. The first opens the backend."""
     package, settings = pickle.load(questions)
     backend = importlib.import_module(package).open_backend(**settings)
+    watch = Watch(backend)
     _answer(answers, None, None)
     with contextlib.suppress(EOFError):
         while True:
             name, arguments = pickle.load(questions)
             try:
-                attribute = getattr(backend, name)
+                attribute = getattr(watch if hasattr(watch, name) else backend, name)
                 _answer(answers, attribute(*arguments) if callable(attribute) else attribute, None)
             except DriverError as error:
                 _answer(answers, None, error)

@@ -45,6 +45,14 @@ class NvidiaRig:
         """See Rig."""
         simgpuctl.restore(self._machine.state, self._index(uuid))
 
+    def raise_xid(self, uuid: str, number: int) -> None:
+        """Let the driver report an XID error of a card."""
+        simgpuctl.xid(self._machine.state, self._index(uuid), number)
+
+    def break_memory(self, uuid: str, *, uncorrected: int = 0, corrected: int = 0) -> None:
+        """Let a card's memory have errors."""
+        simgpuctl.add_ecc_errors(self._machine.state, self._index(uuid), corrected=corrected, uncorrected=uncorrected)
+
     def unload_driver(self) -> None:
         """See Rig."""
         simgpuctl.fail(self._machine.state, "nvmlDeviceGetCount", DRIVER_NOT_LOADED)

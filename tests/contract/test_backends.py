@@ -17,6 +17,7 @@ from tests.support.slice_rules import violations
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 CDI_NAME = re.compile(r"[a-z0-9.-]+/[A-Za-z0-9_-]+=[A-Za-z0-9_.:-]+")
+CODE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 NOW = "2026-01-01T00:00:00Z"
 
 
@@ -93,7 +94,8 @@ def test_lost_card_is_told_with_its_last_description_and_the_others_are_undistur
     rig.lose(lost.uuid)
     told, *rest = backend.discover()
     assert told.unhealthy
-    assert replace(told, unhealthy="") == lost
+    assert CODE.fullmatch(told.unhealthy_code)
+    assert replace(told, unhealthy="", unhealthy_code="") == lost
     assert rest == others
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -53,7 +54,7 @@ class Kubelet:
         """Prepare a pod's claims; the answers by claim name."""
         request = api_pb2.NodePrepareResourcesRequest(claims=[wire_claim(claim) for claim in claims])
         response = await self._call(
-            self._settings.plugin_folder / "dra.sock",
+            self._settings.dra_socket,
             f"/{service}/NodePrepareResources",
             request,
             api_pb2.NodePrepareResourcesResponse,
@@ -64,7 +65,7 @@ class Kubelet:
         """Unprepare a pod's claims; the answers by claim name."""
         request = api_pb2.NodeUnprepareResourcesRequest(claims=[wire_claim(claim) for claim in claims])
         response = await self._call(
-            self._settings.plugin_folder / "dra.sock",
+            self._settings.dra_socket,
             f"/{service}/NodeUnprepareResources",
             request,
             api_pb2.NodeUnprepareResourcesResponse,
@@ -82,7 +83,7 @@ class Kubelet:
 class Plugin:
     """One node: its folders, its API server, its cards, and the plugin on them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, pod_uid: str = "") -> None:
         shim = folder / "libvgpu.so"
         shim.write_bytes(b"\x7fELF the library")
         self.folder = folder
@@ -95,20 +96,31 @@ class Plugin:
             cdi_folder=folder / "cdi",
             shim_library=shim,
             scan_seconds=0.1,
+            pod_uid=pod_uid,
         )
         self.kubelet = Kubelet(self.settings)
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+    def successor(self, pod_uid: str) -> Plugin:
+        """Another plugin for the same node, as an update brings it."""
+        other = Plugin(self.folder, pod_uid=pod_uid)
+        other.api, other.backend = self.api, self.backend
+        return other
+
     @property
     def dra_socket(self) -> Path:
         """Where the kubelet calls."""
-        return self.settings.plugin_folder / "dra.sock"
+        return self.settings.dra_socket
 
     @property
     def devices(self) -> list[str]:
         """The published devices."""
         return [device["name"] for wire in self.api.slices.values() for device in wire["spec"]["devices"]]
+
+    def changed(self, **settings: Any) -> PluginSettings:
+        """The settings with some changed, for the next start."""
+        return dataclasses.replace(self.settings, **settings)
 
     def begin(self) -> asyncio.Task[None]:
         """Start it; the task is its whole life."""

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.kubelet.plugin import V1, V1BETA1, Plugin
+from tests.support.api import CLAIMS
 from tests.support.backend import Gate, card
 from tests.support.claims import POOL, allocated, claim_uid, foreign, share, unallocated, whole_device
 
@@ -28,6 +29,7 @@ async def test_a_claim_is_prepared_and_unprepared(plugin: Plugin, service: str) 
             "nvidia.com/gpu",
             "vgpu.hami.io/shim",
             "vgpu.hami.io/share",
+            "vgpu.hami.io/metadata",
         ]
         assert device.share_id == "s1"
         assert plugin.specs() == {f"vgpu.hami.io-claim-{claim_uid('train')}.json"}
@@ -44,7 +46,7 @@ async def test_every_cdi_device_of_the_answer_is_defined_on_the_node(plugin: Plu
         defined = {f"{spec['kind']}={device['name']}" for spec in specs for device in spec["devices"]}
         ours = {name for device in devices for name in device.cdi_device_ids if name.startswith("vgpu.hami.io/")}
         assert ours <= defined
-        assert len(ours) == 3, "the shim, and one device for each share"
+        assert len(ours) == 5, "the shim; and for each share, its own device and the metadata of its request"
 
 
 async def test_containers_get_the_devices_of_their_own_request(plugin: Plugin) -> None:
@@ -156,3 +158,29 @@ async def test_a_call_whose_caller_goes_away_is_finished(plugin: Plugin) -> None
         plugin.backend.on_prepare = lambda _share: None
         assert (await plugin.kubelet.prepare(TRAIN))["train"].error == ""
         assert len(plugin.backend.prepare_calls) == 1
+
+
+async def test_a_claim_that_the_watch_has_brought_is_prepared_without_a_request(plugin: Plugin) -> None:
+    plugin.api.put_claim(TRAIN)
+    async with plugin.running():
+        await plugin.api.until(lambda: CLAIMS in plugin.api.watched)
+        assert (await plugin.kubelet.prepare(TRAIN))["train"].error == ""
+        await plugin.api.until(lambda: bool(plugin.api.device_status(TRAIN)))
+    path = f"/apis/resource.k8s.io/v1/namespaces/team-a/resourceclaims/{TRAIN['metadata']['name']}"
+    assert ("GET", path) not in plugin.api.requests
+
+
+async def test_the_outcome_of_a_call_is_told_in_the_claims_status(plugin: Plugin) -> None:
+    wrong = allocated("wrong", share("gpu", "gpu-9", share_id="w1"))
+    plugin.api.put_claim(TRAIN)
+    plugin.api.put_claim(wrong)
+    async with plugin.running():
+        answers = await plugin.kubelet.prepare(TRAIN, wrong)
+        await plugin.api.until(lambda: bool(plugin.api.device_status(TRAIN)))
+        await plugin.api.until(lambda: bool(plugin.api.device_status(wrong)))
+        (good,), (bad,) = plugin.api.device_status(TRAIN), plugin.api.device_status(wrong)
+        assert (good["conditions"][0]["status"], good["data"]["uuid"]) == ("True", card(0).uuid)
+        assert (bad["conditions"][0]["status"], bad["conditions"][0]["reason"]) == ("False", "ObjectRejected")
+        assert bad["conditions"][0]["message"] == answers["wrong"].error
+        await plugin.kubelet.unprepare(TRAIN)
+        await plugin.api.until(lambda: not plugin.api.device_status(TRAIN))

@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from dra_driver.errors import CheckpointUnreadable, SettingsRejected, ShimMissing
+from dra_driver.errors import SettingsRejected, ShimMissing
 from dra_driver.kube.errors import KubeError
 from drivers.errors import BackendUnavailable
 from tests.kubelet.plugin import Plugin
@@ -29,7 +29,12 @@ async def test_the_plugin_says_of_itself_what_the_kubelet_looks_for(plugin: Plug
         assert (info.type, info.name) == ("DRAPlugin", "vgpu.hami.io")
         assert info.endpoint == str(plugin.dra_socket)
         assert plugin.dra_socket.is_socket()
-        assert list(info.supported_versions) == ["v1.DRAPlugin", "v1beta1.DRAPlugin"]
+        assert list(info.supported_versions) == [
+            "v1.DRAPlugin",
+            "v1beta1.DRAPlugin",
+            "v1.DRAResourceHealth",
+            "v1alpha1.DRAResourceHealth",
+        ]
 
 
 async def test_slices_that_the_kubelet_wipes_come_back(plugin: Plugin) -> None:
@@ -118,13 +123,15 @@ async def test_nothing_is_published_or_served_without_the_library(plugin: Plugin
     assert not plugin.settings.registration_socket.exists()
 
 
-async def test_nothing_is_served_on_a_damaged_checkpoint(plugin: Plugin) -> None:
-    plugin.settings.plugin_folder.mkdir(parents=True)
+async def test_a_plugin_on_a_damaged_checkpoint_answers_as_before(plugin: Plugin) -> None:
+    plugin.api.put_claim(TRAIN)
+    async with plugin.running():
+        before = (await plugin.kubelet.prepare(TRAIN))["train"]
     (plugin.settings.plugin_folder / "checkpoint.json").write_text("damaged")
-    with pytest.raises(CheckpointUnreadable, match=r"checkpoint\.json"):
-        await plugin.begin()
-    assert plugin.api.requests == []
-    assert not plugin.settings.registration_socket.exists()
+    async with plugin.running():
+        assert (await plugin.kubelet.prepare(TRAIN))["train"] == before
+        assert (await plugin.kubelet.unprepare(TRAIN))["train"].error == ""
+        assert plugin.specs() == set()
 
 
 async def test_a_socket_path_that_the_kernel_would_not_take_is_a_wrong_setting(plugin: Plugin) -> None:

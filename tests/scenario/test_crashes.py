@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dra_driver.errors import OverCommitted
+from dra_driver.kubeletplugin.checkpoint import Checkpoint, PreparedClaim, State
 from drivers.errors import DeviceLost
 from drivers.model import Share
 from drivers.shim_contract import read_usage
@@ -49,8 +50,15 @@ async def test_unprepare_after_a_crash_takes_back_what_was_begun(node: MemoryNod
 async def test_a_crash_between_the_spec_and_the_record_is_made_good(
     node: MemoryNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    put = Checkpoint.put
+
+    def die_before_completed(checkpoint: Checkpoint, claim: PreparedClaim, *, durable: bool = True) -> None:
+        if claim.state is State.COMPLETED:
+            raise Crash
+        put(checkpoint, claim, durable=durable)
+
     with monkeypatch.context() as patched:
-        patched.setattr("dra_driver.kubeletplugin.effects.share_device_ids", lambda *_: (_ for _ in ()).throw(Crash()))
+        patched.setattr(Checkpoint, "put", die_before_completed)
         with pytest.raises(Crash):
             await node.preparation.prepare(ref_of(TRAIN))
     assert node.state() == NodeState(
@@ -72,7 +80,7 @@ async def test_a_crash_while_unpreparing_is_finished_by_the_next_unprepare(node:
     node.backend.on_unprepare = die
     with pytest.raises(Crash):
         await node.preparation.unprepare(ref_of(PAIR))
-    assert node.state().records == {"pair": "COMPLETED"}
+    assert node.state().records == {"pair": "STARTED"}
     node.backend.on_unprepare = lambda _key: None
     await node.start().unprepare(ref_of(PAIR))
     assert node.state() == EMPTY

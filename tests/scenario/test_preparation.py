@@ -23,6 +23,7 @@ async def test_preparing_makes_the_share_its_spec_and_its_record(node: MemoryNod
         f"nvidia.com/gpu={card(0).uuid}",
         "vgpu.hami.io/shim=0123456789abcdef",
         f"vgpu.hami.io/share={prepared.key}",
+        f"vgpu.hami.io/metadata={claim_uid('train')}_gpu",
     )
 
 
@@ -128,7 +129,7 @@ async def test_a_backend_that_cannot_unprepare_keeps_the_record_until_it_can(nod
     node.backend.on_unprepare = fail
     with pytest.raises(DeviceLost):
         await node.preparation.unprepare(ref_of(TRAIN))
-    assert node.state().records == {"train": "COMPLETED"}
+    assert node.state().records == {"train": "STARTED"}
     node.backend.on_unprepare = lambda _key: None
     await node.start().unprepare(ref_of(TRAIN))
     assert node.state() == EMPTY

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dra_driver.settings import socket_path
 from tests.cluster import processes
 from tests.cluster.cluster import Cluster
 from tests.cluster.components import log_tail
@@ -32,10 +33,16 @@ REGISTERED = '"event": "registered_with_kubelet"'
 class NodePlugin:
     """Starts, stops and kills the plugin."""
 
-    def __init__(self, cluster: Cluster, places: Places, environment: Mapping[str, str]) -> None:
+    def __init__(self, cluster: Cluster, places: Places, environment: Mapping[str, str], *, pod_uid: str = "") -> None:
         self._cluster = cluster
         self._places = places
         self._environment = environment
+        self._pod_uid = pod_uid
+        self._name = f"{NAME}-{pod_uid}" if pod_uid else NAME
+
+    def beside(self, pod_uid: str) -> NodePlugin:
+        """Another plugin of this node, as an update brings it."""
+        return NodePlugin(self._cluster, self._places, self._environment, pod_uid=pod_uid)
 
     @property
     def checkpoint(self) -> Path:
@@ -51,23 +58,23 @@ class NodePlugin:
     @property
     def dra_socket(self) -> Path:
         """The socket that the kubelet calls."""
-        return self._cluster.paths.kubelet_plugins / DRIVER / "dra.sock"
+        return socket_path(self._cluster.paths.kubelet_plugins / DRIVER, "dra", self._pod_uid, ".sock")
 
     @property
     def registration_socket(self) -> Path:
         """The socket by which the kubelet finds the plugin."""
-        return self._cluster.paths.kubelet_registry / f"{DRIVER}-reg.sock"
+        return socket_path(self._cluster.paths.kubelet_registry, DRIVER, self._pod_uid, "-reg.sock")
 
     @property
     def running(self) -> processes.ProcessRecord | None:
         """The process, while it lives."""
-        record = processes.recorded(self._places.processes).get(NAME)
+        record = processes.recorded(self._places.processes).get(self._name)
         return record if record is not None and record.running else None
 
     @property
     def log(self) -> str:
         """All that it has logged."""
-        return self._places.processes.log(NAME).read_text(errors="replace")
+        return self._places.processes.log(self._name).read_text(errors="replace")
 
     def install(self) -> None:
         """Apply the driver's manifests, and make the identity."""
@@ -87,14 +94,18 @@ class NodePlugin:
         """Start it and wait until the kubelet has taken it. Raises ComponentFailed with the end of its log."""
         if self.running is not None:
             return
-        begin = self._places.processes.log(NAME).stat().st_size if self._places.processes.log(NAME).exists() else 0
+        begin = (
+            self._places.processes.log(self._name).stat().st_size
+            if self._places.processes.log(self._name).exists()
+            else 0
+        )
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in {**self._settings(), **settings}.items()]
         command = [sys.executable, "-m", "dra_driver", "kubeletplugin", *flags]
-        record = processes.start(self._places.processes, NAME, command, self._environment)
+        record = processes.start(self._places.processes, self._name, command, self._environment)
         deadline = time.monotonic() + 60
         while REGISTERED not in self.log[begin:]:
             if not record.running or time.monotonic() > deadline:
-                raise ComponentFailed(NAME, "did not start", log_tail(self._places.processes.log(NAME)))
+                raise ComponentFailed(self._name, "did not start", log_tail(self._places.processes.log(self._name)))
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -119,6 +130,7 @@ class NodePlugin:
             "vendor_cdi_folders": str(paths.cdi_static),
             "shim_library": str(SHIM),
             "scan_seconds": "1",
+            "pod_uid": self._pod_uid,
         }
 
 

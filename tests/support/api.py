@@ -20,6 +20,7 @@ from tests.support.slice_rules import violations
 JsonObject = dict[str, Any]
 
 SLICES = "/apis/resource.k8s.io/v1/resourceslices"
+CLAIMS = "/apis/resource.k8s.io/v1/resourceclaims"
 _CLAIMS = "/apis/resource.k8s.io/v1/namespaces/"
 _NODES = "/api/v1/nodes/"
 # The real server cuts what comes before its own random letters.
@@ -29,6 +30,7 @@ REQUEST_POLICY = "requestPolicy"
 
 @dataclass(eq=False)
 class _Stream:
+    path: str
     selector: Mapping[str, str]
     queue: asyncio.Queue[JsonObject | KubeError | None] = field(default_factory=asyncio.Queue)
 
@@ -43,10 +45,13 @@ class MemoryApi:
         self.stalled = False
         self.ends_watches_at_once = False
         self.watches_opened = 0
+        """Of slices."""
+        self.watched: list[str] = []
         self._nodes = {node: {"metadata": {"name": node, "uid": str(uuid.uuid4())}}}
         self._claims: dict[tuple[str, str], JsonObject] = {}
         self._versions = itertools.count(100)
         self._version = 99
+        self._paged_at = 0
         self._events: list[JsonObject] = []
         self._oldest = 0
         self._streams: set[_Stream] = set()
@@ -57,7 +62,23 @@ class MemoryApi:
 
     def put_claim(self, wire: JsonObject) -> None:
         """Let a claim exist, or replace it."""
-        self._claims[(wire["metadata"]["namespace"], wire["metadata"]["name"])] = copy.deepcopy(wire)
+        key = (wire["metadata"]["namespace"], wire["metadata"]["name"])
+        kind = "MODIFIED" if key in self._claims else "ADDED"
+        self._claims[key] = copy.deepcopy(wire)
+        self._publish(kind, self._claims[key])
+
+    def delete_claim(self, wire: JsonObject) -> None:
+        """Let a claim be gone."""
+        self._publish("DELETED", self._claims.pop((wire["metadata"]["namespace"], wire["metadata"]["name"])))
+
+    def claim(self, wire: JsonObject) -> JsonObject:
+        """A claim as it is now."""
+        return copy.deepcopy(self._claims[(wire["metadata"]["namespace"], wire["metadata"]["name"])])
+
+    def device_status(self, wire: JsonObject) -> list[JsonObject]:
+        """What drivers have said of a claim's devices."""
+        devices: list[JsonObject] = self.claim(wire).get("status", {}).get("devices", [])
+        return devices
 
     def node_uid(self, node: str = "node-a") -> str:
         """The UID that owner references must carry."""
@@ -86,6 +107,13 @@ class MemoryApi:
         """End all watch streams, with an error or in order."""
         for stream in self._streams:
             stream.queue.put_nowait(error)
+
+    def send_bookmarks(self) -> None:
+        """Tell all watches of claims how far they are."""
+        bookmark = {"metadata": {"resourceVersion": str(self._version)}}
+        for stream in self._streams:
+            if stream.path == CLAIMS:
+                stream.queue.put_nowait({"type": "BOOKMARK", "object": bookmark})
 
     def forget_history(self) -> None:
         """Let every earlier resource version be too old to watch from."""
@@ -131,12 +159,14 @@ class MemoryApi:
         since = int(query["resourceVersion"])
         if since < self._oldest:
             raise Expired(f"WATCH {path}", 410, f"too old resource version: {since}")
-        stream = _Stream(_selector(query))
+        stream = _Stream(path, _selector(query))
         for event in self._events:
             if int(event["object"]["metadata"]["resourceVersion"]) > since:
                 self._offer(stream, event)
         self._streams.add(stream)
-        self.watches_opened += 1
+        if path == SLICES:
+            self.watches_opened += 1
+        self.watched.append(path)
         self._touch()
         if self.ends_watches_at_once:
             stream.queue.put_nowait(None)
@@ -163,6 +193,10 @@ class MemoryApi:
         if method == "GET" and path.startswith(_CLAIMS):
             namespace, _, name = path.removeprefix(_CLAIMS).partition("/resourceclaims/")
             return _found(request, self._claims, (namespace, name))
+        if method == "GET" and path == CLAIMS:
+            return self._list_claims(request, query)
+        if method == "PATCH" and path.startswith(_CLAIMS) and path.endswith("/status") and body is not None:
+            return self._apply_status(request, body)
         if path == SLICES and method == "GET":
             items = [wire for wire in self.slices.values() if _selected(wire, _selector(query))]
             return {"metadata": {"resourceVersion": str(self._version)}, "items": items}
@@ -171,6 +205,33 @@ class MemoryApi:
         if path.startswith(f"{SLICES}/") and body is not None:
             return self._change(request, method, path.removeprefix(f"{SLICES}/"), body)
         raise from_status(request, 405, "the twin does not know this request")
+
+    def _list_claims(self, request: str, query: Mapping[str, str]) -> JsonObject:
+        """One page; the token of the next is the place in the list."""
+        start, limit = int(query.get("continue", "0")), int(query["limit"])
+        if start and self._version != self._paged_at:
+            raise Expired(request, 410, "the list has changed")
+        self._paged_at = self._version
+        items = list(self._claims.values())
+        more = {"continue": str(start + limit)} if start + limit < len(items) else {}
+        return {"metadata": {"resourceVersion": str(self._version), **more}, "items": items[start : start + limit]}
+
+    def _apply_status(self, request: str, body: JsonObject) -> JsonObject:
+        """What server-side apply does for the only manager of `status.devices`."""
+        wanted = body["metadata"]
+        key = (wanted["namespace"], wanted["name"])
+        current = _found(request, self._claims, key)
+        if wanted["uid"] != current["metadata"]["uid"]:
+            raise Conflict(request, 409, "Precondition failed: UID in precondition is another one")
+        devices = body["status"].get("devices", [])
+        results = current.get("status", {}).get("allocation", {}).get("devices", {}).get("results", [])
+        allocated = {_device_key(result) for result in results}
+        if not {_device_key(device) for device in devices} <= allocated:
+            raise Invalid(request, 422, "status.devices: must be an allocated device in the claim")
+        status = {**current.get("status", {}), "devices": devices}
+        self._claims[key] = {**current, "status": status}
+        self._publish("MODIFIED", self._claims[key])
+        return self._claims[key]
 
     def _create(self, wire: JsonObject) -> JsonObject:
         metadata = wire["metadata"]
@@ -226,7 +287,8 @@ class MemoryApi:
                     capacity.pop(REQUEST_POLICY, None)
 
     def _offer(self, stream: _Stream, event: JsonObject) -> None:
-        if _selected(event["object"], stream.selector):
+        is_slice = "driver" in event["object"]["spec"]
+        if is_slice == (stream.path == SLICES) and _selected(event["object"], stream.selector):
             stream.queue.put_nowait(event)
 
     def _touch(self) -> None:
@@ -240,11 +302,15 @@ def _found(request: str, objects: Mapping[Any, JsonObject], key: object) -> Json
     return objects[key]
 
 
+def _device_key(wire: JsonObject) -> tuple[str, ...]:
+    return tuple(wire.get(name, "") for name in ("driver", "pool", "device", "shareID"))
+
+
 def _selector(query: Mapping[str, str]) -> Mapping[str, str]:
     pairs = (part.partition("=") for part in query.get("fieldSelector", "").split(",") if part)
     return {path: value for path, _, value in pairs}
 
 
 def _selected(wire: JsonObject, selector: Mapping[str, str]) -> bool:
-    known = {"spec.driver": wire["spec"]["driver"], "spec.nodeName": wire["spec"].get("nodeName", "")}
+    known = {"spec.driver": wire["spec"].get("driver", ""), "spec.nodeName": wire["spec"].get("nodeName", "")}
     return all(known[path] == value for path, value in selector.items())

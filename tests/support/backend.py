@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
+from drivers.backend import Notice
 from drivers.errors import DriverError
 from drivers.model import Capacity, Device, DeviceType, Enforcement, Injection, Range, Share, Values
 
@@ -94,3 +96,29 @@ class Gate:
     def open(self) -> None:
         """Let everybody pass."""
         self._open.set()
+
+
+class WatchedBackend(MemoryBackend):
+    """One that hears of faults by itself."""
+
+    def __init__(self, *devices: Device) -> None:
+        super().__init__(*devices)
+        self.watched = threading.Event()
+        self.fail_watch: Exception | None = None
+        self._tell: Callable[[Notice], None] = lambda _notice: None
+
+    def watch_health(self, tell: Callable[[Notice], None], stopped: Callable[[], bool]) -> None:
+        """See WatchesHealth."""
+        if self.fail_watch is not None:
+            error, self.fail_watch = self.fail_watch, None
+            raise error
+        self._tell = tell
+        self.watched.set()
+        while not stopped():
+            time.sleep(0.02)
+        self.watched.clear()
+
+    def hear(self, notice: Notice) -> None:
+        """Let the vendor report something. The watch must have begun."""
+        assert self.watched.wait(timeout=30)
+        self._tell(notice)

@@ -12,13 +12,16 @@ from pathlib import Path
 
 from dra_driver.cdi.render import ShimFiles
 from dra_driver.cdi.store import CdiStore
-from dra_driver.kube.claims import ApiClaims, ClaimRef, parse_claim
+from dra_driver.kube.claims import ApiClaims, Claim, ClaimRef, parse_claim
 from dra_driver.kubeletplugin.checkpoint import Checkpoint, PreparedClaim
 from dra_driver.kubeletplugin.effects import Effects
 from dra_driver.kubeletplugin.inventory import Inventory
-from dra_driver.kubeletplugin.plan import share_key
+from dra_driver.kubeletplugin.metadata_files import MetadataFiles
+from dra_driver.kubeletplugin.plan import Plan, make_plan, share_key
 from dra_driver.kubeletplugin.prepare import Preparation
+from dra_driver.kubeletplugin.recover import open_checkpoint
 from dra_driver.kubeletplugin.shares import ShareFolders
+from dra_driver.kubeletplugin.turns import Turns
 from drivers.shim_contract import read_limits
 from tests.support.api import JsonObject, MemoryApi
 from tests.support.backend import MemoryBackend
@@ -76,6 +79,22 @@ def ready(*claims: JsonObject) -> NodeState:
     )
 
 
+class KnownClaims:
+    """What a watch of the API would show as allocated here: what a test puts there."""
+
+    def __init__(self) -> None:
+        self.wires: list[JsonObject] = []
+        self.new_enough = True
+
+    def claims(self) -> tuple[Claim, ...]:
+        """See AllocatedClaims."""
+        return tuple(parse_claim(wire) for wire in self.wires)
+
+    def trusted(self) -> bool:
+        """See AllocatedClaims."""
+        return self.new_enough
+
+
 class MemoryNode:
     """A node with its folders, on which the plugin can be started again and again."""
 
@@ -86,30 +105,68 @@ class MemoryNode:
         self.cdi_folder = folder / "cdi"
         self.plugin_folder = folder / "plugin"
         self.plugin_folder.mkdir()
-        self.preparation = self.start()
+        self.allocated = KnownClaims()
+        self.patience_seconds = 0.2
+        self._turns: Turns | None = None
+        self.start()
 
     def start(
-        self, *, boot_id: str = "boot-1", patience_seconds: float = 0.2, vendors: tuple[str, ...] = ("nvidia",)
+        self,
+        *,
+        boot_id: str = "boot-1",
+        patience_seconds: float | None = None,
+        vendors: tuple[str, ...] = ("nvidia",),
     ) -> Preparation:
-        """Begin a new life of the plugin on what the last one left on disk."""
+        """Begin a new life of the plugin on what the last one left on disk, as it is."""
+        self._begin(boot_id, self.patience_seconds if patience_seconds is None else patience_seconds, vendors)
+        self.checkpoint.load()
+        return self.preparation
+
+    async def restart(self, *, boot_id: str = "boot-1") -> Preparation:
+        """Begin a new life as the plugin does: a checkpoint that is lost is rebuilt, what was half done is settled."""
+        self._begin(boot_id, self.patience_seconds, ("nvidia",))
+        await open_checkpoint(
+            self.checkpoint, self.effects, ApiClaims(self.api), driver=DRIVER, make_plan=self.plan, boot_id=boot_id
+        )
+        await self.preparation.settle()
+        return self.preparation
+
+    def plan(self, claim: Claim) -> Plan:
+        """Plan on the cards of this node."""
+        return make_plan(claim, driver=DRIVER, cards=self._inventory.cards())
+
+    def _begin(self, boot_id: str, patience_seconds: float, vendors: tuple[str, ...]) -> None:
+        self.close()
         folders = ShareFolders(self.state_folder)
         folders.open()
-        checkpoint = Checkpoint(self.plugin_folder)
-        checkpoint.load()
+        self.checkpoint = Checkpoint(self.plugin_folder)
+        self._turns = Turns(self.plugin_folder, on_gained=self.checkpoint.refresh)
         backends = dict.fromkeys(vendors, self.backend)
-        inventory = Inventory(driver=DRIVER, node=NODE, backends=backends)
-        inventory.look()
+        self._inventory = Inventory(driver=DRIVER, node=NODE, backends=backends)
+        self._inventory.look()
         cdi = CdiStore(self.cdi_folder, driver=DRIVER)
+        metadata = MetadataFiles(self.state_folder, cdi, driver=DRIVER)
+        metadata.open()
+        self.effects = Effects(
+            driver=DRIVER, backends=backends, folders=folders, metadata=metadata, cdi=cdi, shim=_SHIM
+        )
         self.preparation = Preparation(
             patience_seconds=patience_seconds,
             driver=DRIVER,
             claims=ApiClaims(self.api),
-            cards=inventory.cards,
-            checkpoint=checkpoint,
-            effects=Effects(driver=DRIVER, backends=backends, folders=folders, cdi=cdi, shim=_SHIM),
+            allocated=self.allocated,
+            cards=self._inventory.cards,
+            checkpoint=self.checkpoint,
+            effects=self.effects,
+            turns=self._turns,
             boot_id=boot_id,
         )
-        return self.preparation
+
+    def close(self) -> None:
+        """Let go of what the last life holds open."""
+        if self._turns is not None:
+            self._turns.close()
+            self._turns = None
 
     def reboot(self) -> Preparation:
         """Lose what a reboot loses: the CDI folder (it is on a tmpfs) and the backend's memory."""
@@ -155,7 +212,7 @@ class MemoryNode:
             path.stem.removeprefix(start): frozenset(
                 device["name"] for device in json.loads(path.read_text())["devices"]
             )
-            for path in self.cdi_folder.glob("*.json")
+            for path in self.cdi_folder.glob(f"{start}*.json")
         }
 
     def _shares(self) -> dict[str, tuple[int, int]]:

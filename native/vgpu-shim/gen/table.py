@@ -73,8 +73,8 @@ def _row(path: Path, entry: dict[str, object]) -> Row:
     symbols = entry["symbols"]
     if not isinstance(symbols, list) or not symbols:
         raise TableError(f"{path.name}: a row without symbols: {entry}")
-    words = [str(entry.get(key, "")) for key in ("class", "body", "why")]
-    row = Row(tuple(symbols), *words, own_entry=bool(entry.get("own_entry", False)))
+    kind, body, why = (str(entry.get(key, "")) for key in ("class", "body", "why"))
+    row = Row(tuple(symbols), kind, body, why, own_entry=bool(entry.get("own_entry", False)))
     if row.kind not in INTERPOSED + NOT_INTERPOSED:
         raise TableError(f"{path.name}: {symbols[0]}: unknown class {row.kind!r}")
     if not row.why:

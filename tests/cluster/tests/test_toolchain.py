@@ -32,6 +32,15 @@ def test_programs_of_another_go_mod_lie_elsewhere(tmp_path: Path) -> None:
     assert toolchain.binaries_folder(environ, changed) != same
 
 
+def test_programs_of_our_own_are_built_anew_when_their_source_changes(tmp_path: Path) -> None:
+    environ = {"XDG_CACHE_HOME": str(tmp_path)}
+    changed = tmp_path / "module"
+    shutil.copytree(toolchain.MODULE, changed)
+    with (changed / "allocator" / "main.go").open("a") as file:
+        file.write("// changed\n")
+    assert toolchain.binaries_folder(environ, changed) != toolchain.binaries_folder(environ)
+
+
 def test_linker_flags_carry_the_version_of_go_mod() -> None:
     version = toolchain.kubernetes_version()
     minor = version.split(".")[1]

@@ -16,7 +16,7 @@ from drivers.errors import DeviceNotFound, ShareRefused
 from drivers.model import Share
 from drivers.nvidia import open_backend
 from drivers.nvidia.backend import NvidiaBackend
-from drivers.nvidia.nvml import Card, Nvml, SilentCard, Versions, spell_cuda_version
+from drivers.nvidia.nvml import Ailment, Card, Nvml, SilentCard, Versions, spell_cuda_version
 from drivers.nvidia.toolkit import Toolkit
 
 FIRST = Card(
@@ -63,7 +63,7 @@ def test_card_in_mig_mode_is_left_out_and_the_log_says_so_once(tmp_path: Path) -
     with capture_logs() as logged:
         assert [device.uuid for device in backend.discover()] == [SECOND.uuid]
         backend.discover()
-    assert [(entry["event"], entry["card"]) for entry in logged] == [("card_unusable", FIRST.uuid)]
+    assert [(entry["event"], entry["device_uuid"]) for entry in logged] == [("card_unusable", FIRST.uuid)]
 
 
 def test_node_whose_cards_are_all_in_mig_mode_has_no_cards_to_share(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_known_card_that_is_switched_to_mig_is_told_unhealthy_and_takes_no_share
     nvml.answers = (replace(FIRST, mig_enabled=True), SECOND)
     told = backend.discover()
     assert "MIG" in told[0].unhealthy
-    assert (replace(told[0], unhealthy=""), told[1]) == before
+    assert (replace(told[0], unhealthy="", unhealthy_code=""), told[1]) == before
     with pytest.raises(ShareRefused, match="MIG"):
         backend.prepare(Share(key="c-1", device=before[0], memory=1024**2, cores=0))
     nvml.answers = (FIRST, SECOND)
@@ -91,7 +91,7 @@ def test_card_that_was_pulled_out_is_told_unhealthy_and_keeps_its_name(tmp_path:
     before = backend.discover()
     nvml.answers = (SECOND,)
     told = backend.discover()
-    assert told[0] == replace(before[0], unhealthy=f"card {FIRST.uuid}: Not Found")
+    assert told[0] == replace(before[0], unhealthy=f"card {FIRST.uuid}: Not Found", unhealthy_code="lost")
     assert told[1:] == before[1:]
 
 
@@ -99,7 +99,18 @@ def test_silent_card_that_never_told_its_uuid_is_logged_by_its_index(tmp_path: P
     backend = backend_on(ScriptedNvml(SilentCard(0, "GPU is lost"), SECOND), tmp_path)
     with capture_logs() as logged:
         assert [device.uuid for device in backend.discover()] == [SECOND.uuid]
-    assert [(entry["card"], entry["reason"]) for entry in logged] == [("0", "GPU is lost")]
+    assert [(entry["device_uuid"], entry["reason"]) for entry in logged] == [("0", "GPU is lost")]
+
+
+def test_card_that_the_driver_wants_reset_is_unhealthy_until_it_is(tmp_path: Path) -> None:
+    nvml = ScriptedNvml(replace(FIRST, ailment=Ailment("needs-recovery", "reset the card")), SECOND)
+    backend = backend_on(nvml, tmp_path)
+    assert [(one.unhealthy_code, one.unhealthy) for one in backend.discover()] == [
+        ("needs-recovery", "reset the card"),
+        ("", ""),
+    ]
+    nvml.answers = (FIRST, SECOND)
+    assert [one.unhealthy_code for one in backend.discover()] == ["", ""]
 
 
 def test_machine_without_cards_is_told_as_empty(tmp_path: Path) -> None:

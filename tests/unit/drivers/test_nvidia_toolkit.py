@@ -92,3 +92,28 @@ def test_spec_that_is_written_later_is_seen_and_one_that_is_removed_is_not(
     assert not toolkit.catalogue().has(UUID)
     (directories[0] / "nvidia.json").unlink()
     assert toolkit.catalogue().devices == frozenset()
+
+
+def test_a_card_is_known_without_reading_again_until_its_file_changes(directories: tuple[Path, Path]) -> None:
+    toolkit = Toolkit(directories)
+    path = directories[0] / "nvidia.json"
+    path.write_text(json.dumps(SPEC))
+    assert not toolkit.has(UUID), "nothing was read yet"
+    toolkit.catalogue()
+    (directories[1] / "somebody-elses.json").write_text("{")
+    assert toolkit.has(UUID)
+    path.write_text(json.dumps({**SPEC, "devices": []}))
+    assert not toolkit.has(UUID)
+    path.unlink()
+    assert not toolkit.has(UUID)
+
+
+def test_a_spec_that_is_gone_is_not_remembered(directories: tuple[Path, Path]) -> None:
+    toolkit = Toolkit(directories)
+    for number in range(3):
+        path = directories[1] / f"claim-{number}.json"
+        path.write_text(json.dumps(SPEC))
+        toolkit.catalogue()
+        path.unlink()
+    toolkit.catalogue()
+    assert toolkit._read == {}

@@ -9,7 +9,7 @@ import pytest
 
 from dra_driver.errors import ObjectRejected
 from dra_driver.kube.claims import ApiClaims, ClaimRef, ConfigSource, parse_claim
-from dra_driver.kube.errors import NotFound
+from dra_driver.kube.errors import Conflict, NotFound
 from tests.support.api import MemoryApi
 from tests.support.claims import DRIVER, allocated, foreign, opaque, share, unallocated, vgpu_config, whole_device
 
@@ -151,3 +151,44 @@ async def test_a_claim_is_read_from_the_api_server_by_namespace_and_name() -> No
     assert claim.ref.uid == wire["metadata"]["uid"]
     with pytest.raises(NotFound):
         await ApiClaims(api).get(ClaimRef("team-b", "train", "whatever"))
+
+
+def test_a_claim_from_a_template_tells_the_name_that_pods_have_for_it() -> None:
+    wire = allocated("train", share("gpu", "gpu-0"))
+    assert parse_claim(wire).pod_claim_name == ""
+    wire["metadata"]["annotations"] = {"resource.kubernetes.io/pod-claim-name": "gpu", "other": "x"}
+    assert parse_claim(wire).pod_claim_name == "gpu"
+
+
+@pytest.mark.parametrize("name", ["../../etc", "a/b", "UPPER", "a" * 64])
+def test_a_name_that_cannot_be_part_of_a_path_is_refused(name: str) -> None:
+    wire = allocated("train", share("gpu", "gpu-0"))
+    wire["metadata"]["annotations"] = {"resource.kubernetes.io/pod-claim-name": name}
+    with pytest.raises(ObjectRejected, match="pod-claim-name"):
+        parse_claim(wire)
+    with pytest.raises(ObjectRejected, match=r"results\[0\]\.request"):
+        parse_claim(allocated("train", share(name + "/x/y", "gpu-0")))
+
+
+def test_what_drivers_have_reported_is_read_and_the_rest_of_it_passes() -> None:
+    wire = allocated("train", share("gpu", "gpu-0"))
+    condition = {"type": "Ready", "status": "False", "reason": "R", "message": "m", "lastTransitionTime": "t"}
+    wire["status"]["devices"] = [
+        {"driver": DRIVER, "pool": "p", "device": "d", "shareID": "s", "conditions": [condition], "data": {"a": 1}},
+        {"driver": "other", "pool": "p", "device": "d", "data": [1], "novelty": 3},
+    ]
+    ours, other = parse_claim(wire).reported
+    assert (ours.share_id, ours.ready, ours.since, ours.reason, ours.data) == ("s", False, "t", "R", {"a": 1})
+    assert (other.share_id, other.ready, other.since, other.data) == (None, None, "", {})
+
+
+async def test_a_status_is_applied_to_this_very_claim() -> None:
+    api = MemoryApi()
+    wire = allocated("train", share("gpu", "gpu-0"))
+    api.put_claim(wire)
+    result = wire["status"]["allocation"]["devices"]["results"][0]
+    device = {key: result[key] for key in ("driver", "pool", "device", "shareID")}
+    await ApiClaims(api).apply_device_status(ClaimRef("team-a", "train", wire["metadata"]["uid"]), DRIVER, [device])
+    assert api.device_status(wire) == [device]
+    with pytest.raises(Conflict):
+        await ApiClaims(api).apply_device_status(ClaimRef("team-a", "train", "another-uid"), DRIVER, [])

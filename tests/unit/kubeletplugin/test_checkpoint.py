@@ -5,12 +5,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from dra_driver.errors import CheckpointUnreadable
+from dra_driver.kubeletplugin import checkpoint as module
 from dra_driver.kubeletplugin.checkpoint import Checkpoint, PreparedClaim, PreparedShare, State
+from drivers.files import write_whole
 
 
 def claim(name: str, state: State = State.COMPLETED) -> PreparedClaim:
@@ -150,7 +155,7 @@ def test_a_disk_that_is_full_at_the_last_step_changes_nothing(tmp_path: Path, mo
         with pytest.raises(OSError, match="No space left"):
             checkpoint.put(claim("b"))
     assert checkpoint.claims() == read(tmp_path).claims() == (claim("a"),)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.json", "checkpoint.previous.json"}
 
 
 def test_what_a_crash_has_left_half_written_is_not_read(tmp_path: Path) -> None:
@@ -160,3 +165,105 @@ def test_what_a_crash_has_left_half_written_is_not_read(tmp_path: Path) -> None:
     assert checkpoint.claims() == (claim("a"),)
     checkpoint.put(claim("b"))
     assert read(tmp_path).claims() == (claim("a"), claim("b"))
+
+
+def previous(folder: Path) -> tuple[str, ...]:
+    return tuple(one.uid for one in Checkpoint(folder).load_previous())
+
+
+def test_the_version_before_the_last_change_is_kept(tmp_path: Path) -> None:
+    checkpoint = read(tmp_path)
+    assert previous(tmp_path) == ()
+    checkpoint.put(claim("a"))
+    checkpoint.put(claim("b"))
+    assert previous(tmp_path) == ("u-a",)
+    checkpoint.remove("u-a")
+    assert previous(tmp_path) == ("u-a", "u-b")
+    assert read(tmp_path).claims() == (claim("b"),)
+
+
+def test_a_version_before_that_is_damaged_tells_nothing(tmp_path: Path) -> None:
+    checkpoint = read(tmp_path)
+    for name in "ab":
+        checkpoint.put(claim(name))
+    (tmp_path / "checkpoint.previous.json").write_bytes(b"damaged")
+    assert previous(tmp_path) == ()
+
+
+def test_what_another_process_wrote_is_read_by_a_refresh(tmp_path: Path) -> None:
+    ours, theirs = read(tmp_path), read(tmp_path)
+    theirs.put(claim("a"))
+    assert ours.claims() == ()
+    ours.refresh()
+    assert ours.claims() == (claim("a"),)
+    ours.put(claim("b"))
+    theirs.refresh()
+    theirs.remove("u-a")
+    ours.refresh()
+    assert ours.claims() == read(tmp_path).claims() == (claim("b"),)
+
+
+def test_a_refresh_reads_nothing_while_nobody_else_has_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = read(tmp_path)
+    checkpoint.put(claim("a"))
+    monkeypatch.setattr(Path, "read_bytes", lambda _path: pytest.fail("it was read"))
+    checkpoint.refresh()
+
+
+def test_changes_that_come_while_the_disk_is_busy_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = read(tmp_path)
+    gate, reached, writes = threading.Event(), threading.Event(), []
+
+    def slow(path: Path, content: bytes, *, mode: int, durable: bool) -> None:
+        writes.append(len(content))
+        reached.set()
+        assert gate.wait(30)
+        write_whole(path, content, mode=mode, durable=durable)
+
+    monkeypatch.setattr(module, "write_whole", slow)
+    with ThreadPoolExecutor(10) as pool:
+        first = pool.submit(checkpoint.put, claim("first"))
+        assert reached.wait(30)
+        others = [pool.submit(checkpoint.put, claim(f"c{number}")) for number in range(8)]
+        gone = pool.submit(checkpoint.remove, "u-first")
+        while len(checkpoint._waiting) < 9:
+            time.sleep(0.001)
+        gate.set()
+        for future in (first, *others, gone):
+            future.result(timeout=30)
+    assert len(writes) == 2
+    assert {one.uid for one in read(tmp_path).claims()} == {f"u-c{number}" for number in range(8)}
+
+
+def test_a_disk_that_fails_is_told_to_everybody_who_waited_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = read(tmp_path)
+    gate, reached = threading.Event(), threading.Event()
+
+    def fail(*_arguments: object, **_named: object) -> None:
+        reached.set()
+        assert gate.wait(30)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write_whole", fail)
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(checkpoint.put, claim(name)) for name in "abc"]
+        assert reached.wait(30)
+        gate.set()
+        assert all(isinstance(call.exception(timeout=30), OSError) for call in calls)
+    assert checkpoint.claims() == ()
+
+
+def test_the_version_that_is_kept_outlives_a_power_cut(tmp_path: Path) -> None:
+    checkpoint = read(tmp_path)
+    checkpoint.put(claim("a"))
+    for name in "bc":
+        checkpoint.put(claim(name, State.STARTED), durable=False)
+    assert previous(tmp_path) == ("u-a",)
+    checkpoint.put(claim("c"))
+    assert previous(tmp_path) == ("u-a",)
+    checkpoint.put(claim("d"))
+    assert previous(tmp_path) == ("u-a", "u-b", "u-c")

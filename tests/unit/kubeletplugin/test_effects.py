@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ import pytest
 from dra_driver.cdi.render import ShimFiles
 from dra_driver.cdi.store import CdiStore
 from dra_driver.kube.claims import ClaimRef, parse_claim
-from dra_driver.kubeletplugin.checkpoint import PreparedClaim, State
+from dra_driver.kubeletplugin.checkpoint import PreparedClaim
 from dra_driver.kubeletplugin.effects import Effects
-from dra_driver.kubeletplugin.plan import Card, PlannedShare, make_plan
+from dra_driver.kubeletplugin.metadata_files import MetadataFiles
+from dra_driver.kubeletplugin.plan import Card, Plan, make_plan
 from dra_driver.kubeletplugin.shares import ShareFolders
 from drivers.errors import DeviceNotFound
 from drivers.model import Injection, Share
@@ -43,25 +45,27 @@ class Place:
         self.folders = ShareFolders(folder / "state")
         self.folders.open()
         self.cdi = CdiStore(folder / "cdi", driver=DRIVER)
-        self.effects = Effects(
-            driver=DRIVER, backends={"nvidia": backend}, folders=self.folders, cdi=self.cdi, shim=SHIM
+        self.metadata = MetadataFiles(folder / "state", self.cdi, driver=DRIVER)
+        self.metadata.open()
+        self.effects = self.effects_with({"nvidia": backend})
+
+    def effects_with(self, backends: Mapping[str, MemoryBackend]) -> Effects:
+        return Effects(
+            driver=DRIVER, backends=backends, folders=self.folders, metadata=self.metadata, cdi=self.cdi, shim=SHIM
         )
 
     def do(self) -> PreparedClaim:
-        shares = self.effects.do(REF, planned(), fresh=False, now_ns=1)
-        return PreparedClaim(
-            uid=REF.uid, namespace=REF.namespace, name=REF.name, state=State.COMPLETED, boot_id="b", shares=shares
-        )
+        return self.effects.do(planned(), boot_id="b", fresh=False, now_ns=1)
 
 
-def planned() -> tuple[PlannedShare, ...]:
+def planned() -> Plan:
     wire = allocated(
         "pair",
         share("a", "gpu-0", memory="4Gi", cores="30", share_id="s1"),
         share("b", "gpu-0", memory="8Gi", cores="0", share_id="s2"),
         uid=REF.uid,
     )
-    return make_plan(parse_claim(wire), driver=DRIVER, cards={(POOL, "gpu-0"): Card(POOL, card(0))}).shares
+    return make_plan(parse_claim(wire), driver=DRIVER, cards={(POOL, "gpu-0"): Card(POOL, card(0))})
 
 
 def test_each_share_says_its_limits_in_words_of_its_own(tmp_path: Path) -> None:
@@ -107,7 +111,7 @@ def test_a_share_that_hardware_limits_has_no_folder_and_stands_without_one(tmp_p
     claim = place.do()
     assert place.folders.keys() == set()
     assert place.effects.stand(claim)
-    assert claim.shares[0].cdi_devices == (f"vgpu.hami.io/share={claim.shares[0].key}",)
+    assert claim.shares[0].cdi_devices == (f"{DRIVER}/share={claim.shares[0].key}", f"{DRIVER}/metadata={REF.uid}_a")
 
 
 def test_doing_and_undoing_may_be_repeated(tmp_path: Path) -> None:
@@ -122,6 +126,6 @@ def test_doing_and_undoing_may_be_repeated(tmp_path: Path) -> None:
 
 def test_a_vendor_that_is_switched_off_is_named(tmp_path: Path) -> None:
     place = Place(tmp_path, MemoryBackend(card(0)))
-    without = Effects(driver=DRIVER, backends={}, folders=place.folders, cdi=place.cdi, shim=SHIM)
+    without = place.effects_with({})
     with pytest.raises(DeviceNotFound, match="vendor nvidia is not switched on"):
-        without.do(REF, planned(), fresh=False, now_ns=1)
+        without.do(planned(), boot_id="b", fresh=False, now_ns=1)

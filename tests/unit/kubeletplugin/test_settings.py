@@ -10,7 +10,7 @@ import pytest
 
 from dra_driver.__main__ import main
 from dra_driver.errors import SettingsRejected
-from dra_driver.settings import PluginSettings, read_settings
+from dra_driver.settings import PluginSettings, Source, gather, read_settings, split_address
 
 
 def test_a_flag_wins_over_the_environment() -> None:
@@ -91,7 +91,7 @@ def test_an_unknown_vendor_is_a_wrong_setting() -> None:
     command = [sys.executable, "-m", "dra_driver", "kubeletplugin", "--node-name=node-a", "--vendors=acme"]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert outcome.returncode == 2
-    assert outcome.stderr == "hami-dra: setting vendors: 'acme' is none of nvidia\n"
+    assert outcome.stderr.splitlines()[-1] == "hami-dra: setting vendors: 'acme' is none of nvidia"
 
 
 def test_help_names_every_setting_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,3 +103,61 @@ def test_help_names_every_setting_with_its_default(capsys: pytest.CaptureFixture
         assert flag in shown
     assert "(default: none, required)" in shown
     assert "/etc/cdi,/var/run/cdi" in shown
+
+
+# The configuration file.
+
+
+def written(tmp_path: Path, settings: str) -> str:
+    file = tmp_path / "node.yaml"
+    file.write_text(f"apiVersion: vgpu.hami.io/v1alpha1\nkind: NodeConfig\nsettings: {settings}\n")
+    return str(file)
+
+
+def test_the_file_gives_way_to_the_environment_and_that_to_flags(tmp_path: Path) -> None:
+    file = written(tmp_path, "{logLevel: debug, scanSeconds: 3, vendors: [nvidia, hygon], harmlessXids: [13, 31]}")
+    gathered = gather(
+        {"node_name": "node-a", "config_file": file, "log_level": None, "scan_seconds": "5"},
+        {"HAMI_DRA_SCAN_SECONDS": "4", "HAMI_DRA_LOG_LEVEL": "warning"},
+    )
+    settings = gathered.settings
+    assert (settings.vendors, settings.harmless_xids) == (("nvidia", "hygon"), (13, 31))
+    assert (settings.log_level, settings.scan_seconds) == ("warning", 5.0)
+    assert gathered.by_source() == {
+        Source.FILE: {"vendors": ["nvidia", "hygon"], "harmless_xids": [13, 31]},
+        Source.ENVIRONMENT: {"log_level": "warning"},
+        Source.FLAG: {"node_name": "node-a", "config_file": file, "scan_seconds": 5.0},
+    }
+
+
+def test_a_required_setting_may_come_from_the_file(tmp_path: Path) -> None:
+    assert read_settings({"config_file": written(tmp_path, "{nodeName: node-a}")}, {}).node_name == "node-a"
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ("{logLvl: debug}", "settings.logLvl: no such setting"),
+        ("{configFile: x}", "settings.configFile: no such setting"),
+        ("{vendors: {nvidia: yes}}", "settings.vendors"),
+        ("{scanSeconds: often}", "scan_seconds"),
+        ("{logFormat: yes}", "settings.logFormat"),
+    ],
+)
+def test_a_wrong_setting_of_the_file_is_named(tmp_path: Path, settings: str, problem: str) -> None:
+    with pytest.raises(SettingsRejected) as caught:
+        read_settings({"node_name": "node-a", "config_file": written(tmp_path, settings)}, {})
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["8080", "host", ":65536", ":-1", "host:port", ":"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(SettingsRejected, match="http_address"):
+        PluginSettings(node_name="node-a", http_address=address)
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"), [(":8080", ("", 8080)), ("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:80", ("::1", 80))]
+)
+def test_addresses_are_taken_apart(address: str, parts: tuple[str, int]) -> None:
+    assert split_address(address) == parts

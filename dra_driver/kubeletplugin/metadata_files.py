@@ -1,0 +1,85 @@
+"""The device metadata files of claims on the host, and the CDI specs that bring them into containers.
+
+They can be written again from the claim at any time, so nothing waits for the disk here.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from dra_driver.cdi.metadata import (
+    DescribedDevice,
+    Subject,
+    is_metadata_device,
+    metadata_device_id,
+    metadata_document,
+    metadata_spec,
+)
+from dra_driver.cdi.store import CdiStore
+from dra_driver.kube.claims import ClaimRef
+from dra_driver.kubeletplugin.checkpoint_format import PreparedClaim
+from dra_driver.kubeletplugin.plan import PlannedShare, base_request
+from dra_driver.kubeletplugin.publish import device_attributes
+from drivers.files import write_whole
+
+_SPEC_PREFIX = "metadata-"
+
+
+class MetadataFiles:
+    """All metadata files below the plugin's state folder."""
+
+    def __init__(self, state: Path, cdi: CdiStore, *, driver: str) -> None:
+        self._root = state / "metadata"
+        self._cdi = cdi
+        self._driver = driver
+
+    def open(self) -> None:
+        """Make the root folder, closed to other users: the mounts alone open the files. Raises OSError."""
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._root.chmod(0o700)
+
+    def make(self, ref: ClaimRef, planned: Sequence[PlannedShare], *, pod_claim_name: str) -> None:
+        """Write the files of a claim and their spec. Raises OSError."""
+        subject = Subject(ref.namespace, ref.name, ref.uid, pod_claim_name)
+        folder = self._root / ref.uid
+        folder.mkdir(exist_ok=True, mode=0o700)
+        files: dict[str, str] = {}
+        for request in dict.fromkeys(share.result.request for share in planned):
+            devices = [_described(share) for share in planned if share.result.request == request]
+            path = folder / f"{base_request(request)}.json"
+            content = metadata_document(self._driver, subject, request, devices)
+            write_whole(path, content, mode=0o644, durable=False)
+            files[base_request(request)] = str(path)
+        self._cdi.write(f"{_SPEC_PREFIX}{ref.uid}", metadata_spec(self._driver, subject, files))
+
+    def device_id(self, ref: ClaimRef, planned: PlannedShare) -> str:
+        """Name the CDI device of the file that describes a share."""
+        return metadata_device_id(self._driver, ref.uid, base_request(planned.result.request))
+
+    def stand(self, claim: PreparedClaim) -> bool:
+        """Tell whether what a record names is still there."""
+        named = any(is_metadata_device(self._driver, device) for share in claim.shares for device in share.cdi_devices)
+        return not named or (self._cdi.exists(f"{_SPEC_PREFIX}{claim.uid}") and (self._root / claim.uid).is_dir())
+
+    def uids(self) -> set[str]:
+        """List the claims that have files or a spec."""
+        specs = (name.removeprefix(_SPEC_PREFIX) for name in self._cdi.names() if name.startswith(_SPEC_PREFIX))
+        return {entry.name for entry in self._root.iterdir()} | set(specs)
+
+    def remove(self, claim_uid: str) -> None:
+        """Remove a claim's files and spec; none is a success. Raises OSError."""
+        self._cdi.remove(f"{_SPEC_PREFIX}{claim_uid}")
+        try:
+            shutil.rmtree(self._root / claim_uid)
+        except FileNotFoundError:
+            return
+
+
+def _described(planned: PlannedShare) -> DescribedDevice:
+    """The card as it is published, and what the share has of it: bytes and percent."""
+    share, result = planned.share, planned.result
+    granted = {"grantedMemory": {"int": share.memory}, "grantedCores": {"int": share.cores}}
+    key = {"shareKey": {"string": share.key}}
+    return DescribedDevice(result.pool, result.device, {**device_attributes(share.device), **granted, **key})

@@ -1,0 +1,60 @@
+"""The plugin is killed again and again while pods start: all run in the end, and nothing is left behind.
+
+A short form; HAMI_DRA_TEST_KILLS sets how many times it is killed, for those who have the time.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+
+from tests.e2e.tenant import Tenant, pod, template
+from tests.waiting import eventually
+
+KILLS = int(os.environ.get("HAMI_DRA_TEST_KILLS", "4"))
+PAUSE_SECONDS = 1.5
+PODS = [f"pod-{number}" for number in range(12)]
+
+
+def test_a_plugin_that_is_killed_again_and_again_loses_no_pod_and_leaves_nothing(tenant: Tenant) -> None:
+    plugin = tenant.stack.plugin
+    before = tenant.prepared()
+    tenant.apply(template("sliver", {"sliver": {"memory": "1Gi", "cores": "5"}}))
+    tenant.apply(*(pod(name, "exec sleep 3600", claim_template="sliver") for name in PODS))
+    try:
+        for _ in range(KILLS):
+            time.sleep(PAUSE_SECONDS)
+            plugin.kill()
+            plugin.start()
+    finally:
+        plugin.start()
+    for name in PODS:
+        eventually(functools.partial(runs, tenant, name), what=f"{name} runs", timeout=180)
+    assert len(tenant.prepared() - before) == len(PODS)
+    check_room(tenant)
+    tenant.kubectl("delete", "pods", "--all", "--wait=true", "--timeout=120s", "--grace-period=1")
+    eventually(lambda: tenant.prepared() == before, what="all claims are unprepared", timeout=120)
+    places = tenant.stack.places
+    assert len(list((places.state / "shares").iterdir())) == shares(tenant)
+    assert not list(plugin.checkpoint.parent.glob("checkpoint.damaged-*"))
+
+
+def runs(tenant: Tenant, name: str) -> bool:
+    """Tell whether a pod runs."""
+    return bool(tenant.get("pod", name)["status"]["phase"] == "Running")
+
+
+def shares(tenant: Tenant) -> int:
+    """How many shares the record holds."""
+    return sum(len(claim["shares"]) for claim in tenant.stack.plugin.prepared())
+
+
+def check_room(tenant: Tenant) -> None:
+    """What is promised on each card is within what it has."""
+    held: dict[str, int] = {}
+    for claim in tenant.stack.plugin.prepared():
+        for share in claim["shares"]:
+            held[share["device_uuid"]] = held.get(share["device_uuid"], 0) + share["memory"]
+    assert held
+    assert all(memory <= 16 << 30 for memory in held.values())

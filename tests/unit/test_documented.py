@@ -1,0 +1,34 @@
+"""The page on the node plugin names all that can be set, and all that is measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+from dra_driver.kubeletplugin.metrics import Metrics
+from dra_driver.settings import PluginSettings
+from drivers.backend import Fault
+from drivers.nvidia.xids import HARMLESS_XIDS
+from tests.support.backend import card
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs/node-plugin.md").read_text()
+ROWS = set(re.findall(r"^\| `([a-z_]+)` \|", PAGE, re.MULTILINE))
+
+
+def test_every_setting_has_a_row() -> None:
+    names = {entry.name for entry in dataclasses.fields(PluginSettings) if "help" in entry.metadata}
+    assert names - ROWS == set()
+
+
+def test_every_metric_has_a_row_and_every_row_a_metric() -> None:
+    metrics = Metrics(driver="d")
+    metrics.noticed(Fault("u", "c", "r"))
+    metrics.show(node="n", pools=lambda: (), cards=lambda: [card(0)], claims=lambda: ())
+    names = {family.name + ("_total" if family.type == "counter" else "") for family in metrics.registry.collect()}
+    assert {row for row in ROWS if row.startswith("vgpu_")} == names
+
+
+def test_the_xids_that_are_nobodys_fault_are_listed() -> None:
+    (listed,) = re.findall(r"by themselves \(([0-9, and]+)\)", PAGE)
+    assert {int(number) for number in re.findall(r"\d+", listed)} == HARMLESS_XIDS
