@@ -21,7 +21,6 @@ from dra_driver.kube.errors import KubeError, from_status
 
 JsonObject = dict[str, Any]
 
-MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 _REQUEST_SECONDS = 30.0
