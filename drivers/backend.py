@@ -17,12 +17,14 @@ from drivers.model import Device, Injection, Share
 class Fault:
     """Something befell a card that makes it unfit for new work, until it recovers or stays quiet for long enough.
 
-    `code` is one word, as in Device.unhealthy_code; `reason` is for people.
+    `code` is one word, as in Device.unhealthy_code; `reason` is for people. `seconds_ago` is more than 0 for what was
+    found out only later.
     """
 
     device_uuid: str
     code: str
     reason: str
+    seconds_ago: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,20 @@ class WatchesHealth(Protocol):
         Blocks, in a thread of its own. A library that does not answer is waited for. `tell` does not block and
         does not raise.
         """
+        ...
+
+
+@runtime_checkable
+class OutlivesReboot(Protocol):
+    """What a backend must say beside DeviceBackend if `prepare` makes what is still there after a reboot.
+
+    Files of the vendor's on the host and partitions that a card remembers are such things. What was made has a record
+    on the disk before it is made then, so that a power cut leaves nothing that nobody takes back.
+    """
+
+    @property
+    def outlives_reboot(self) -> bool:
+        """Tell whether it is so with this node's cards."""
         ...
 
 

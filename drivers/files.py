@@ -1,9 +1,10 @@
-"""Files that are either whole or not there, also after a crash or a power cut."""
+"""Files that are either whole or not there, also after a crash or a power cut; and those that need not be."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 
 
@@ -24,7 +25,8 @@ def write_whole(path: Path, content: bytes, *, mode: int, durable: bool = True) 
         if durable:
             os.fsync(descriptor)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
+        name_file(error, path)
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
@@ -34,10 +36,34 @@ def write_whole(path: Path, content: bytes, *, mode: int, durable: bool = True) 
         sync_folder(path.parent)
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
+def write_new(path: Path, content: bytes | bytearray, *, mode: int) -> None:
+    """Write a file that is not there yet and that nobody looks for before this returns.
+
+    Not synced, and a crash may leave a part of it: for files that are known by their size. `mode` holds whatever the
+    umask. Raises OSError, and then there may be a part of it.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, mode)
+    try:
+        os.fchmod(descriptor, mode)
+        _write_all(descriptor, content)
+    except OSError as error:
+        name_file(error, path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, content: bytes | bytearray) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def name_file(error: BaseException, path: Path) -> None:
+    """Name the file: an error of a descriptor, such as that the disk is full, does not."""
+    if isinstance(error, OSError) and error.filename is None:
+        error.filename = str(path)
 
 
 def remove_whole(path: Path) -> bool:
@@ -53,6 +79,18 @@ def remove_whole(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, usually one of files alone; none is a success. Not synced. Raises OSError."""
+    try:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        shutil.rmtree(folder)
 
 
 def _temporary(path: Path) -> Path:

@@ -115,11 +115,14 @@ NEEDS_RECOVERY = "needs-recovery"
 
 @dataclass(frozen=True)
 class ShareSettings:
-    """What the user may choose about a share beyond its size."""
+    """What the user may choose about a share beyond its size.
+
+    `host_memory`: bytes of the host's memory that the share may use when its part of the card is full.
+    """
 
     compute_policy: ComputePolicy = ComputePolicy.FIXED
     priority: Priority = Priority.LOW
-    oversubscribe: bool = False
+    host_memory: int = 0
     log_level: str = "off"
 
 

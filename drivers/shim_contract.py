@@ -6,11 +6,13 @@ The parts: `shim_limits` (what the node grants), `shim_usage` (what the containe
 
 from __future__ import annotations
 
+from drivers.shim_abi import USAGE_SIZE
 from drivers.shim_limits import Limits, read_limits, share_limits, write_limits
 from drivers.shim_usage import ProcessUsage, Usage, create_usage, read_usage
 from drivers.shim_words import environment_name, environment_value
 
 __all__ = [
+    "USAGE_SIZE",
     "Limits",
     "ProcessUsage",
     "Usage",

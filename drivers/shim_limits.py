@@ -7,13 +7,14 @@ file under its sequence number: a rename would reach nobody who has it mounted a
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 
 from drivers import shim_abi as abi
 from drivers.errors import ShareFileUnusable, ShareRefused
-from drivers.files import write_whole
+from drivers.files import write_new, write_whole
 from drivers.model import ComputePolicy, Priority, Share
 from drivers.shim_fields import (
     check_head,
@@ -29,7 +30,9 @@ from drivers.shim_fields import (
 # Everybody may read it: containers run as any user. The folder above it is closed to all but root.
 MODE = 0o644
 TEXTS = ("device_uuid", "pci_bus_id", "share_key")
-READ_ATTEMPTS = 100
+# A writer is done in microseconds, unless the machine is so busy that it has to wait for its turn amid a change.
+READ_PATIENCE_S = 0.5
+READ_NAP_S = 0.001
 
 
 class LogLevel(StrEnum):
@@ -117,7 +120,8 @@ def share_limits(share: Share, *, now_ns: int) -> Limits:
         compute_policy=settings.compute_policy,
         priority=settings.priority,
         log_level=_log_level(settings.log_level),
-        oversubscribe=settings.oversubscribe,
+        swap_bytes=settings.host_memory,
+        oversubscribe=settings.host_memory > 0,
         deny_on_error=True,
         heartbeat_ns=now_ns,
     )
@@ -183,12 +187,13 @@ def read_limits(path: Path) -> Limits:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        for _ in range(READ_ATTEMPTS):
+        until = time.monotonic() + READ_PATIENCE_S
+        while time.monotonic() < until:
             before = _sequence(descriptor)
             content = read_whole(descriptor, abi.LIMITS_SIZE)
             if before % 2 == 0 and before == _sequence(descriptor):
                 return decode(content)
-            os.sched_yield()
+            time.sleep(READ_NAP_S)
     finally:
         os.close(descriptor)
     raise ShareFileUnusable("sequence", "its writer did not finish")
@@ -209,7 +214,7 @@ def write_limits(path: Path, limits: Limits) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        write_whole(path, encode(limits), mode=MODE, durable=False)
+        write_new(path, encode(limits), mode=MODE)
         return
     try:
         before = read_whole(descriptor, abi.LIMITS_SIZE)

@@ -18,12 +18,14 @@ def environment_name(share_key: str) -> str:
 
 
 def environment_value(limits: Limits) -> str:
-    """Return the variable's value: memory in bytes, cores in percent (0: no cap)."""
-    words = {
+    """Return the variable's value: memory and swap in bytes, cores in percent (0: no cap)."""
+    words: dict[str, object] = {
         "uuid": limits.device_uuid,
         "memory": limits.memory_guaranteed_bytes,
         "cores": limits.cores_guaranteed,
         "policy": limits.compute_policy.value,
         "priority": limits.priority.value,
     }
+    if limits.oversubscribe:
+        words["swap"] = limits.swap_bytes
     return ",".join(f"{name}={value}" for name, value in words.items())

@@ -1,15 +1,21 @@
-"""Tells whether this machine has a real NVIDIA card: `make test-gpu` must not pass where there is none.
+"""Tells whether this machine has a real NVIDIA card to test on: `make test-gpu` must not pass where there is none.
 
-The simulated card answers to the same names; what tells them apart is the kernel driver's own file.
+The simulated card answers to the same names; what tells them apart is the kernel driver's own file. Says what it
+found, so that a report of the tests can be read without the machine.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pynvml
+
 KERNEL_DRIVER = Path("/proc/driver/nvidia/version")
+# What the tests may hold at once: eight processes' contexts and the shares that they fill.
+NEEDED_BYTES = 14 << 30
 
 
 class NoRealCardError(Exception):
@@ -31,14 +37,38 @@ def count_cards(kernel_driver: Path = KERNEL_DRIVER, library: str = "libcuda.so.
     return count.value
 
 
+def describe_cards() -> Iterator[str]:
+    """A line for the driver and one for each card, as NVML tells them, with what would disturb the tests."""
+    pynvml.nvmlInit()
+    try:
+        yield f"driver {pynvml.nvmlSystemGetDriverVersion()}, CUDA {pynvml.nvmlSystemGetCudaDriverVersion()}"
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            yield _describe(index, pynvml.nvmlDeviceGetHandleByIndex(index))
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _describe(index: int, card: object) -> str:
+    memory = pynvml.nvmlDeviceGetMemoryInfo(card)
+    busy = len(pynvml.nvmlDeviceGetComputeRunningProcesses(card))
+    words = [f"card {index}: {pynvml.nvmlDeviceGetName(card)}, {pynvml.nvmlDeviceGetUUID(card)}"]
+    words.append(f"{memory.free >> 20} of {memory.total >> 20} MiB free")
+    if busy:
+        words.append(f"{busy} other process(es) on it: compute limits cannot be told from their work")
+    if memory.free < NEEDED_BYTES:
+        words.append(f"less than the {NEEDED_BYTES >> 20} MiB that the tests need")
+    return "; ".join(words)
+
+
 def main() -> int:
-    """Exit status 0 and the number of cards, or 1 and the reason."""
+    """Exit status 0 and what was found, or 1 and the reason."""
     try:
         cards = count_cards()
-    except NoRealCardError as error:
+        found = list(describe_cards())
+    except (NoRealCardError, pynvml.NVMLError) as error:
         print(f"no real NVIDIA card to test on: {error}", file=sys.stderr)
         return 1
-    print(f"testing on {cards} real NVIDIA card(s)")
+    print("\n".join([f"testing on {cards} real NVIDIA card(s)", *found]))
     return 0
 
 

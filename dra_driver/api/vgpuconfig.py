@@ -6,17 +6,22 @@ tenant other limits than he believes to have.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from dra_driver.errors import ConfigRejected
 
 API_VERSION = "vgpu.hami.io/v1alpha1"
 KIND = "VgpuConfig"
+
+# What people write for memory: Kubernetes quantities without signs, exponents and parts of a byte, below 2^60.
+_AMOUNT = re.compile(r"[0-9]{1,18}|[0-9]{1,8}(\.[0-9]{1,3})?(Ki|Mi|Gi|k|M|G)|[0-9]{1,5}(\.[0-9]{1,3})?(Ti|T)")
 
 
 class _Strict(BaseModel):
@@ -25,10 +30,27 @@ class _Strict(BaseModel):
     )
 
 
+def _amount(written: object) -> str:
+    """Take an amount of memory as text or as a number, as the API server takes quantities."""
+    text = str(written) if isinstance(written, int) and not isinstance(written, bool) else written
+    if not isinstance(text, str) or not _AMOUNT.fullmatch(text):
+        raise PydanticCustomError("amount", "Input should be an amount of memory, such as 8Gi or 0")
+    return text
+
+
+class Oversubscription(_Strict):
+    """What a share may use when its part of the card's memory is full.
+
+    `host_memory` is a quantity in bytes: that much more is served from the host's memory. 0 is none.
+    """
+
+    host_memory: Annotated[str, BeforeValidator(_amount)]
+
+
 class MemoryConfig(_Strict):
     """What a share may do when its memory is full."""
 
-    oversubscribe: bool = False
+    oversubscribe: Oversubscription = Oversubscription.model_validate({"hostMemory": "0"})
 
 
 class VgpuConfig(_Strict):
@@ -40,6 +62,14 @@ class VgpuConfig(_Strict):
     priority: Literal["high", "low"] = "low"
     memory: MemoryConfig = Field(default_factory=MemoryConfig)
     log_level: Literal["off", "error", "warning", "info", "debug"] = "off"
+
+
+# The parts that are objects, by their path.
+_PARTS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): VgpuConfig,
+    ("memory",): MemoryConfig,
+    ("memory", "oversubscribe"): Oversubscription,
+}
 
 
 @dataclass(frozen=True)
@@ -77,12 +107,16 @@ def _lay_over(below: dict[str, Any], above: Mapping[str, Any]) -> None:
 
 
 def _problem(error: Any) -> str:
+    location = tuple(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"unknown field (known here: {', '.join(_known_beside(error['loc']))})"
+        return f"unknown field (known here: {_known_in(location[:-1])})"
     given = error.get("input")
-    return f"{error['msg']}, not {given!r}" if isinstance(given, str | int | float | bool) else str(error["msg"])
+    shown = f", not {given!r}" if isinstance(given, str | int | float | bool) else ""
+    if location in _PARTS:
+        return f"Input should be an object (with: {_known_in(location)}){shown}"
+    return f"{error['msg']}{shown}"
 
 
-def _known_beside(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = MemoryConfig if location[:1] == ("memory",) and len(location) > 1 else VgpuConfig
-    return sorted(field.alias or name for name, field in model.model_fields.items())
+def _known_in(location: tuple[str, ...]) -> str:
+    fields = _PARTS[location].model_fields.items()
+    return ", ".join(sorted(field.alias or name for name, field in fields))

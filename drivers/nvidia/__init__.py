@@ -7,6 +7,7 @@ from pathlib import Path
 
 from drivers.backend import DeviceBackend
 from drivers.nvidia.backend import NvidiaBackend
+from drivers.nvidia.kernel_log import KERNEL_LOG
 from drivers.nvidia.nvml import Nvml
 from drivers.nvidia.toolkit import CDI_DIRS, Toolkit
 from drivers.nvidia.xids import HARMLESS_XIDS
@@ -22,13 +23,14 @@ def open_backend(
     sysfs: Path = SYSFS,
     shares: int = 10,
     harmless_xids: Set[int] | None = None,
+    kernel_log: Path = KERNEL_LOG,
 ) -> DeviceBackend:
     """Return the backend; the vendor's library is loaded at the first question, not here.
 
     `library`: the file of libnvidia-ml.so.1, by default wherever the dynamic linker finds it; `cdi_dirs`:
     where the container toolkit writes its specs; `sysfs`: where the kernel's /sys is; `shares`: tenants that
     a card takes; `harmless_xids`: XID errors that leave a card fit for work, by default those that programs bring
-    about.
+    about; `kernel_log`: where the kernel's log is read.
 
     Raises:
         ValueError: fewer than one share.
@@ -41,4 +43,5 @@ def open_backend(
         sysfs=sysfs,
         shares=shares,
         harmless_xids=HARMLESS_XIDS if harmless_xids is None else harmless_xids,
+        kernel_log=kernel_log,
     )

@@ -19,6 +19,7 @@ from drivers.backend import Notice
 from drivers.errors import DeviceLost, DeviceNotFound, RuntimeNotReady, ShareRefused
 from drivers.model import LOST, Device, Injection, Share
 from drivers.nvidia.description import VENDOR, describe
+from drivers.nvidia.kernel_log import KERNEL_LOG
 from drivers.nvidia.naming import device_names
 from drivers.nvidia.notices import Notices
 from drivers.nvidia.nvml import Ailment, Card, Nvml, SilentCard
@@ -40,8 +41,10 @@ class NvidiaBackend:
         sysfs: Path,
         shares: int,
         harmless_xids: Set[int] = HARMLESS_XIDS,
+        kernel_log: Path = KERNEL_LOG,
     ) -> None:
         """`sysfs`: where the kernel's /sys is; `shares`: how many tenants one card takes."""
+        self._kernel_log = kernel_log
         self._harmless_xids = harmless_xids
         self._nvml = nvml
         self._toolkit = toolkit
@@ -90,7 +93,8 @@ class NvidiaBackend:
 
     def watch_health(self, tell: Callable[[Notice], None], stopped: Callable[[], bool]) -> None:
         """See WatchesHealth: XID errors, uncorrected memory errors, cards that are lost and come back."""
-        HealthWatch(self._nvml, harmless_xids=self._harmless_xids).run(tell, stopped)
+        watch = HealthWatch(self._nvml, harmless_xids=self._harmless_xids, kernel_log=self._kernel_log)
+        watch.run(tell, stopped)
 
     def close(self) -> None:
         """See DeviceBackend. May be called again; a later question opens the library again."""
@@ -153,5 +157,3 @@ def _check(share: Share) -> None:
         raise ShareRefused(f"memory: {share.memory} bytes, where the card {device.name} has {device.memory.value}")
     if not 0 <= share.cores <= device.cores.value:
         raise ShareRefused(f"cores: {share.cores} percent, where the card has {device.cores.value}")
-    if share.settings.oversubscribe:
-        raise ShareRefused("memory.oversubscribe: not available on NVIDIA cards")

@@ -1,7 +1,7 @@
 """Watches NVIDIA's cards: takes the driver's reports as they come, and asks whether the cards still answer.
 
 A report is judged here (a program's own fault is none of the card's); how long a fault is held against a card is
-decided by whoever is told.
+decided by whoever is told. What the driver reported before the watch began is looked up in the kernel's log.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Set
+from pathlib import Path
 
 import structlog
 
@@ -16,7 +17,8 @@ from drivers.backend import Fault, Notice, Recovery
 from drivers.errors import BackendUnavailable, DeviceLost
 from drivers.model import LOST
 from drivers.nvidia.description import VENDOR
-from drivers.nvidia.nvml import Nvml
+from drivers.nvidia.kernel_log import logged_xids
+from drivers.nvidia.nvml import Card, Nvml
 from drivers.nvidia.nvml_events import Event, EventSet, Kind
 from drivers.nvidia.xids import spell
 
@@ -28,7 +30,8 @@ WAIT_MS = 1000
 class HealthWatch:
     """One watch over all cards. To be run by one thread."""
 
-    def __init__(self, nvml: Nvml, *, harmless_xids: Set[int], wait_ms: int = WAIT_MS) -> None:
+    def __init__(self, nvml: Nvml, *, harmless_xids: Set[int], kernel_log: Path, wait_ms: int = WAIT_MS) -> None:
+        self._kernel_log = kernel_log
         self._nvml = nvml
         self._harmless = harmless_xids
         self._wait_ms = wait_ms
@@ -45,8 +48,11 @@ class HealthWatch:
 
     def _watch(self, tell: Callable[[Notice], None], stopped: Callable[[], bool]) -> None:
         """Watch for as long as the library can be used."""
-        events: EventSet | None = None
+        self._look(tell)
+        events: EventSet | None = EventSet(self._nvml, sorted(self._answering))
         try:
+            # Not before the set is there: between the two nothing may be missed, and what is told twice does no harm.
+            self._look_back(tell)
             while not stopped():
                 if self._look(tell) or events is None:
                     events = self._renewed(events, tell)
@@ -86,6 +92,15 @@ class HealthWatch:
         changed = answering != self._answering
         self._answering = answering
         return changed
+
+    def _look_back(self, tell: Callable[[Notice], None]) -> None:
+        """Tell what the driver has logged of these cards since the boot: whoever is told knows what is over."""
+        uuids = {card.pci_bus_id: card.uuid for card in self._nvml.cards() if isinstance(card, Card)}
+        for logged in logged_xids(self._kernel_log):
+            uuid = uuids.get(logged.pci_bus_id)
+            if uuid is not None and logged.number not in self._harmless:
+                ago = max(0.0, time.monotonic() - logged.at)
+                tell(Fault(uuid, f"xid-{logged.number}", spell(logged.number), seconds_ago=ago))
 
     def _judge(self, event: Event, tell: Callable[[Notice], None]) -> None:
         uuid = event.device_uuid

@@ -9,7 +9,7 @@ GCC ?= gcc
 CLANG ?= clang-14
 MUSL_GCC ?= musl-gcc
 
-CORE := $(addprefix $(HERE)src/,region.c slots.c accounting.c repair.c environment.c log.c) $(HERE)tests/units/process.c
+CORE := $(addprefix $(HERE)src/,region.c slots.c accounting.c repair.c budget.c futex_lock.c environment.c log.c) $(HERE)tests/units/process.c
 CORE_HEADERS := $(wildcard $(HERE)src/*.h) $(HERE)include/vgpu_abi.h $(HERE)tests/units/unit.h
 PROOF_FLAGS := -std=c11 -D_GNU_SOURCE -fno-strict-aliasing -Wall -Wextra -Werror -DVGPU_VERSION='"$(VERSION)"'
 UNIT_NAMES := accounts hammer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import simgpuctl
 
+from drivers.model import Device
 from tests.contract.backend_process import BackendProcess
 from tests.simgpu import installation
 
@@ -48,6 +50,12 @@ class NvidiaRig:
     def raise_xid(self, uuid: str, number: int) -> None:
         """Let the driver report an XID error of a card."""
         simgpuctl.xid(self._machine.state, self._index(uuid), number)
+
+    def log_xid(self, device: Device, number: int) -> None:
+        """Have an XID error of a card in the kernel's log, as from just before now."""
+        line = f"4,1,{int(time.monotonic() * 1e6)},-;NVRM: Xid (PCI:{device.pci_bus_id[:-2]}): {number}, pid=1\n"
+        with self._kernel_log.open("a") as log:
+            log.write(line)
 
     def break_memory(self, uuid: str, *, uncorrected: int = 0, corrected: int = 0) -> None:
         """Let a card's memory have errors."""
@@ -95,6 +103,10 @@ class NvidiaRig:
             process.end()
 
     @property
+    def _kernel_log(self) -> Path:
+        return self._root / "kmsg"
+
+    @property
     def _log(self) -> Path:
         return self._root / "backend.log"
 
@@ -103,7 +115,12 @@ class NvidiaRig:
 
     def _start(self, *, library: Path) -> BackendProcess:
         sysfs = self._root / "sys"
-        settings = {"library": library, "cdi_dirs": (self._spec.parent,), "sysfs": sysfs}
+        settings = {
+            "library": library,
+            "cdi_dirs": (self._spec.parent,),
+            "sysfs": sysfs,
+            "kernel_log": self._kernel_log,
+        }
         environment = {"SIMGPU_STATE": str(self._machine.state), "SIMGPU_DEV": str(self._machine.root / "dev")}
         process = BackendProcess("drivers.nvidia", settings, environment, self._log)
         self._open.append(process)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from drivers.errors import BackendUnavailable, RuntimeNotReady, ShareRefused
+from drivers.errors import BackendUnavailable, RuntimeNotReady
 from drivers.model import Capacity, Device, DeviceType, Enforcement, Injection, Range, Share, ShareSettings, Values
 from tests.contract.nvidia_rig import NvidiaRig
 
@@ -85,12 +86,10 @@ def test_absent_toolkit_is_told_with_what_to_run(rig: NvidiaRig) -> None:
         rig.open().discover()
 
 
-def test_oversubscription_is_refused_as_long_as_the_shim_has_none(rig: NvidiaRig) -> None:
+def test_a_share_that_may_use_the_hosts_memory_needs_nothing_but_the_shim(rig: NvidiaRig) -> None:
     backend = rig.open()
-    settings = ShareSettings(oversubscribe=True)
-    share = Share(key="c-1", device=backend.discover()[0], memory=MIB, cores=0, settings=settings)
-    with pytest.raises(ShareRefused, match=r"memory\.oversubscribe"):
-        backend.prepare(share)
+    plain = Share(key="c-1", device=backend.discover()[0], memory=MIB, cores=0)
+    assert backend.prepare(replace(plain, settings=ShareSettings(host_memory=MIB))) == backend.prepare(plain)
 
 
 @pytest.mark.parametrize(

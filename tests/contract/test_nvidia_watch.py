@@ -93,3 +93,16 @@ def test_the_watch_waits_for_a_library_that_is_not_there_and_can_be_ended(rig: N
     backend = rig.open_without_library()
     backend.watch()
     assert backend.end_watch()
+
+
+def test_an_xid_of_the_time_before_the_watch_is_told_from_the_kernels_log(
+    rig: NvidiaRig, backend: BackendProcess
+) -> None:
+    first, second = backend.discover()
+    rig.log_xid(first, 31)
+    rig.log_xid(second, 79)
+    backend.watch()
+    (notice,) = backend.notices()
+    assert isinstance(notice, Fault)
+    assert (notice.device_uuid, notice.code) == (second.uuid, "xid-79")
+    assert 0 < notice.seconds_ago < 60

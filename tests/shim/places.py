@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.shim.tenants import BUILD, Tenant
+from tests.shim.tenants import BUILD, Container
 
 NOBODY = 65534
 # Under tmpfs mounts of the namespace: no folder of the test need be open to the container's user.
@@ -44,9 +44,9 @@ NO_RIGHTS = [
 
 @dataclass(frozen=True)
 class Place:
-    """A container for a tenant's programs: more set-up steps (shell), and words to put before a program."""
+    """A place for a container's programs: more set-up steps (shell), and words to put before a program."""
 
-    tenant: Tenant
+    container: Container
     steps: tuple[str, ...] = ()
     wrapper: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
@@ -55,14 +55,12 @@ class Place:
         """Runs a program to its end, with the shim; `/mnt/build` is the build, `/mnt/log/log` the shim's log."""
         variables = {
             "LD_PRELOAD": "/mnt/build/libvgpu.so",
-            "LD_LIBRARY_PATH": "/mnt/machine/lib",
-            "SIMGPU_STATE": "/mnt/machine/state",
-            "SIMGPU_DEV": "/mnt/machine/dev",
+            **self.container.machine.environment_at("/mnt/machine"),
             "VGPU_LOG_LEVEL": "info",
             **self.environment,
         }
         words = [f"{name}={value}" for name, value in variables.items()]
-        set_up = SET_UP.format(machine=self.tenant.machine.root, build=BUILD, shares=self.tenant.shares)
+        set_up = SET_UP.format(machine=self.container.machine.root, build=BUILD, shares=self.container.shares)
         script = "\n".join([set_up, *self.steps, 'exec "$@"'])
         return subprocess.run(
             ["unshare", "--mount", "sh", "-c", script, "sh", *self.wrapper, "env", "-i", *words, *command],

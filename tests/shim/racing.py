@@ -4,15 +4,15 @@ import json
 import subprocess
 from collections.abc import Iterable
 
-from tests.shim.tenants import Tenant
+from tests.shim.tenants import Container
 from tests.simgpu import installation
 
 Racers = list["subprocess.Popen[str]"]
 
 
-def line_up(tenant: Tenant, processes: int, threads: int, rounds: int, allowance: int) -> Racers:
+def line_up(container: Container, processes: int, threads: int, rounds: int, allowance: int) -> Racers:
     """Racers with a context each, that wait for the start; no thread will hold more than `allowance` bytes."""
-    racers = [tenant.probe("racer", str(threads), str(rounds), str(allowance)) for _ in range(processes)]
+    racers = [container.probe("racer", str(threads), str(rounds), str(allowance)) for _ in range(processes)]
     for racer in racers:
         installation.await_ready(racer)
     return racers

@@ -1,8 +1,10 @@
-"""A container on a simulated machine: its shares, and programs in it with or without the shim."""
+"""A container on a machine: its shares, and programs in it with or without the shim."""
 
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from tests.shim.sharefiles import ShareFiles, make_share
 from tests.simgpu import installation
@@ -13,16 +15,26 @@ PROBES = BUILD / "shim-probes"
 
 
 @dataclass(frozen=True)
-class Tenant:
-    """A container's view of the machine: shares, and the shim in front of the vendor's libraries."""
+class Container:
+    """A container's view of the machine, of whatever kind: shares, and the shim in front of the vendor's libraries."""
 
-    machine: installation.Installation
+    machine: installation.Machine
     shares: Path
 
     @property
     def uuids(self) -> list[str]:
         """The cards' UUIDs, by index on the machine."""
-        return [card.uuid for card in self.machine.show().cards]
+        return self.machine.uuids
+
+    @property
+    def card_bytes(self) -> int:
+        """The first card's memory as the bare driver tells it."""
+        return self.machine.memory_of(0)
+
+    def need_cards(self, number: int) -> None:
+        """Skips the test where the machine has fewer cards."""
+        if len(self.uuids) < number:
+            pytest.skip(f"needs {number} cards, this machine has {len(self.uuids)}")
 
     def share(self, key: str, card: int = 0, **limits: int) -> ShareFiles:
         """A share of a card of this machine."""
@@ -40,18 +52,16 @@ class Tenant:
 
     def probe(self, name: str, *words: str, native: bool = False, **extra: str) -> "subprocess.Popen[str]":
         """Starts a C probe, with the shim unless `native`."""
-        environment = {} if native else self.preloaded(**extra)
-        client = subprocess.Popen(
-            [str(PROBES / name), *words],
-            env=self.machine.environment(**environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.machine.clients.append(client)
-        return client
+        return self.machine.spawn([str(PROBES / name), *words], **({} if native else self.preloaded(**extra)))
 
     def log(self) -> str:
         """What the shim has said so far."""
         path = self.shares.parent / "vgpu.log"
         return path.read_text() if path.exists() else ""
+
+
+@dataclass(frozen=True)
+class Tenant(Container):
+    """A container on a simulated machine, whose cards tell all that happened on them."""
+
+    machine: installation.Installation

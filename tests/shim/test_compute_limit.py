@@ -20,6 +20,16 @@ while True:
     check(kernel.launch({ns}))
 """
 
+LAUNCHES = 3000
+MANY = f"""
+open_device()
+kernel = Kernel("spin_ns", ctypes.c_uint64)
+for number in range({LAUNCHES}):
+    check(kernel.launch(5000 + number % 3))
+ready("done")
+ctypes.CDLL(None).pause()
+"""
+
 
 def busy_ns(tenant: Tenant, pid: int) -> int:
     """Device time that the process has taken so far, as the card counts it."""
@@ -131,3 +141,11 @@ def test_counters_tell_of_launches_and_of_time_waited(tenant: Tenant) -> None:
     assert process["busy_ns"] > 10_000_000
     assert process["throttled_ns"] > process["busy_ns"]
     assert process["last_launch_ns"] > 0
+
+
+def test_every_launch_is_counted_once(tenant: Tenant) -> None:
+    """Most of them pass by themselves, a few at a time ask, and all are written down when the program rests."""
+    share = tenant.share("one", memory=4 * GIB, cores=50)
+    client = tenant.machine.start(MANY, **tenant.preloaded())
+    installation.await_ready(client)
+    wait_until(lambda: [p["launches"] for p in share.processes()] == [LAUNCHES])

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.shim.tenants import Tenant
+from tests.shim.tenants import Container
 from tests.shim.waiting import wait_until
 from tests.simgpu import installation
 
@@ -22,9 +22,9 @@ WAYS = {
 }
 
 
-def live(tenant: Tenant, way: str, *, native: bool) -> tuple[list[str], "subprocess.Popen[str]"]:
+def live(container: Container, way: str, *, native: bool) -> tuple[list[str], "subprocess.Popen[str]"]:
     """What the probe told until it rests, and the resting probe."""
-    probe = tenant.probe("lives", way, native=native)
+    probe = container.probe("lives", way, native=native)
     told = []
     while (line := installation.await_ready(probe)) != "resting":
         told.append(line)
@@ -32,23 +32,26 @@ def live(tenant: Tenant, way: str, *, native: bool) -> tuple[list[str], "subproc
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_of_life_is_as_without_the_shim_but_within_the_share(tenant: Tenant, way: str) -> None:
-    share = tenant.share("one", memory=2 * GIB)
-    told, probe = live(tenant, way, native=True)
+def test_every_way_of_life_is_as_without_the_shim_but_within_the_share(container: Container, way: str) -> None:
+    share = container.share("one", memory=2 * GIB)
+    told, probe = live(container, way, native=True)
     installation.finish(probe)
-    assert told == [line.format(total=16 * GIB) for line in WAYS[way]]
-    told, probe = live(tenant, way, native=False)
+    assert told == [line.format(total=container.card_bytes) for line in WAYS[way]]
+    told, probe = live(container, way, native=False)
     assert told == [line.format(total=2 * GIB) for line in WAYS[way]]
     # Whoever came and went in between, the share holds what the process that is left holds, and nothing else.
     wait_until(lambda: [process["pid"] for process in share.processes()] == [probe.pid])
     (process,) = share.processes()
     assert process["buffer_bytes"] == 10 * MIB
-    assert process["charged_bytes"] == process["buffer_bytes"] + process["context_bytes"]
+    assert process["charged_bytes"] == sum(process[f"{kind}_bytes"] for kind in ("buffer", "context", "module"))
     wait_until(lambda: share.usage("charged_bytes") == process["charged_bytes"])
     installation.finish(probe)
 
 
-def test_a_static_constructor_that_uses_the_driver_is_limited(tenant: Tenant) -> None:
-    tenant.share("one", memory=2 * GIB)
-    assert installation.finish(tenant.probe("linked_constructor", native=True)) == f"{16 * GIB} 2 {16 * GIB} 2"
-    assert installation.finish(tenant.probe("linked_constructor")) == f"{2 * GIB} 2 {2 * GIB} 2"
+def test_a_static_constructor_that_uses_the_driver_is_limited(container: Container) -> None:
+    container.share("one", memory=2 * GIB)
+    assert (
+        installation.finish(container.probe("linked_constructor", native=True))
+        == f"{container.card_bytes} 2 {container.card_bytes} 2"
+    )
+    assert installation.finish(container.probe("linked_constructor")) == f"{2 * GIB} 2 {2 * GIB} 2"

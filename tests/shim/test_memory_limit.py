@@ -1,9 +1,8 @@
 """The memory limit of a share: exact, for all processes of it together, whatever happens to them."""
 
 import json
-import time
 
-from tests.shim.tenants import Tenant
+from tests.shim.tenants import Container, Tenant
 from tests.shim.waiting import wait_until
 from tests.simgpu import installation
 
@@ -23,9 +22,9 @@ print(free, total, over, after, too_much, again)
 """
 
 
-def test_a_share_is_filled_to_the_last_byte_and_refused_the_next(tenant: Tenant) -> None:
-    share = tenant.share("one", memory=4 * GIB)
-    words = tenant.machine.run(FILL.format(ordinal=0), **tenant.preloaded()).split()
+def test_a_share_is_filled_to_the_last_byte_and_refused_the_next(container: Container) -> None:
+    share = container.share("one", memory=4 * GIB)
+    words = container.machine.run(FILL.format(ordinal=0), **container.preloaded()).split()
     free, total, over, after, too_much, again = map(int, words)
     context = 4 * GIB - free
     assert total == 4 * GIB
@@ -40,24 +39,24 @@ def test_without_the_shim_the_same_program_fills_the_card(tenant: Tenant) -> Non
     assert total == 16 * GIB
 
 
-def test_a_share_from_the_environment_alone_is_enforced(tenant: Tenant) -> None:
-    words = f"uuid={tenant.uuids[0]},memory={3 * GIB},cores=30,policy=fixed,priority=high"
-    output = tenant.machine.run(FILL.format(ordinal=0), **tenant.preloaded(VGPU_SHARE_ALONE=words))
+def test_a_share_from_the_environment_alone_is_enforced(container: Container) -> None:
+    words = f"uuid={container.uuids[0]},memory={3 * GIB},cores=30,policy=fixed,priority=high"
+    output = container.machine.run(FILL.format(ordinal=0), **container.preloaded(VGPU_SHARE_ALONE=words))
     assert output.split()[1:3] == [str(3 * GIB), "2"]
-    assert (tenant.shares / "ALONE" / "usage").stat().st_size == 262144
+    assert (container.shares / "ALONE" / "usage").stat().st_size == 262144
 
 
-def test_the_file_wins_over_the_variable(tenant: Tenant) -> None:
-    tenant.share("ONE", memory=2 * GIB)
-    words = f"uuid={tenant.uuids[0]},memory={8 * GIB}"
-    output = tenant.machine.run(FILL.format(ordinal=0), **tenant.preloaded(VGPU_SHARE_ONE=words))
+def test_the_file_wins_over_the_variable(container: Container) -> None:
+    container.share("ONE", memory=2 * GIB)
+    words = f"uuid={container.uuids[0]},memory={8 * GIB}"
+    output = container.machine.run(FILL.format(ordinal=0), **container.preloaded(VGPU_SHARE_ONE=words))
     assert output.split()[1] == str(2 * GIB)
 
 
-def test_two_shares_of_one_card_add_up_and_one_allocation_may_span_both(tenant: Tenant) -> None:
-    shares = [tenant.share("a", memory=1 * GIB), tenant.share("b", memory=2 * GIB)]
+def test_two_shares_of_one_card_add_up_and_one_allocation_may_span_both(container: Container) -> None:
+    shares = [container.share("a", memory=1 * GIB), container.share("b", memory=2 * GIB)]
     code = FILL.format(ordinal=0) + "ready('full'); release()"
-    client = tenant.machine.start(code, **tenant.preloaded())
+    client = container.machine.start(code, **container.preloaded())
     words = installation.await_ready(client).split()
     assert words[1:4] == [str(3 * GIB), "2", "0"]
     installation.await_ready(client)
@@ -65,9 +64,10 @@ def test_two_shares_of_one_card_add_up_and_one_allocation_may_span_both(tenant: 
     installation.finish(client)
 
 
-def test_reordered_devices_keep_their_own_limits_with_nvml_first(tenant: Tenant) -> None:
-    tenant.share("a", card=0, memory=2 * GIB)
-    tenant.share("b", card=1, memory=5 * GIB)
+def test_reordered_devices_keep_their_own_limits_with_nvml_first(container: Container) -> None:
+    container.need_cards(2)
+    container.share("a", card=0, memory=2 * GIB)
+    container.share("b", card=1, memory=5 * GIB)
     code = """
 nvml.nvmlInit()
 seen = [nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(i)).total for i in range(2)]
@@ -75,7 +75,7 @@ check(driver.cuInit(0))
 seen += [check(driver.cuDeviceTotalMem(check(driver.cuDeviceGet(i)))) for i in range(2)]
 print(*seen)
 """
-    output = tenant.machine.run(code, **tenant.preloaded(CUDA_VISIBLE_DEVICES="1,0"))
+    output = container.machine.run(code, **container.preloaded(CUDA_VISIBLE_DEVICES="1,0"))
     assert [int(word) // GIB for word in output.split()] == [2, 5, 5, 2]
 
 
@@ -110,9 +110,9 @@ import json; print(json.dumps(seen))
 """
 
 
-def test_every_kind_of_device_memory_is_charged_and_given_back(tenant: Tenant) -> None:
-    tenant.share("one", memory=4 * GIB)
-    seen = json.loads(tenant.machine.run(KINDS, **tenant.preloaded()))
+def test_every_kind_of_device_memory_is_charged_and_given_back(container: Container) -> None:
+    container.share("one", memory=4 * GIB)
+    seen = json.loads(container.machine.run(KINDS, **container.preloaded()))
     assert seen == {
         "managed": MIB,
         "pitch": 0,
@@ -125,15 +125,15 @@ def test_every_kind_of_device_memory_is_charged_and_given_back(tenant: Tenant) -
     }
 
 
-def test_a_destroyed_context_gives_back_all_that_it_held(tenant: Tenant) -> None:
-    share = tenant.share("one", memory=4 * GIB)
+def test_a_destroyed_context_gives_back_all_that_it_held(container: Container) -> None:
+    share = container.share("one", memory=4 * GIB)
     code = """
 open_device()
 check(driver.cuMemAlloc(1 << 30))
 check(driver.cuDevicePrimaryCtxRelease(0))
 ready(); release()
 """
-    client = tenant.machine.start(code, **tenant.preloaded())
+    client = container.machine.start(code, **container.preloaded())
     installation.await_ready(client)
     assert share.usage("charged_bytes") == 0
     installation.finish(client)
@@ -142,12 +142,12 @@ ready(); release()
 HOLD = "open_device(); check(driver.cuMemAlloc(1 << 30)); ready('held'); release()"
 
 
-def test_a_killed_process_leaves_no_charge_while_another_lives(tenant: Tenant) -> None:
-    share = tenant.share("one", memory=4 * GIB)
-    survivor = tenant.machine.start("open_device(); ready('up'); release()", **tenant.preloaded())
+def test_a_killed_process_leaves_no_charge_while_another_lives(container: Container) -> None:
+    share = container.share("one", memory=4 * GIB)
+    survivor = container.machine.start("open_device(); ready('up'); release()", **container.preloaded())
     installation.await_ready(survivor)
     alone = share.usage("charged_bytes")
-    victim = tenant.machine.start(HOLD, **tenant.preloaded())
+    victim = container.machine.start(HOLD, **container.preloaded())
     installation.await_ready(victim)
     assert share.usage("charged_bytes") > alone + GIB
     installation.kill(victim)
@@ -156,80 +156,24 @@ def test_a_killed_process_leaves_no_charge_while_another_lives(tenant: Tenant) -
     installation.finish(survivor)
 
 
-def test_a_killed_process_is_no_obstacle_to_the_next(tenant: Tenant) -> None:
-    share = tenant.share("one", memory=4 * GIB)
-    victim = tenant.machine.start(HOLD, **tenant.preloaded())
+def test_a_killed_process_is_no_obstacle_to_the_next(container: Container) -> None:
+    share = container.share("one", memory=4 * GIB)
+    victim = container.machine.start(HOLD, **container.preloaded())
     installation.await_ready(victim)
     installation.kill(victim)
     assert share.usage("charged_bytes") > GIB
-    words = tenant.machine.run(FILL.format(ordinal=0), **tenant.preloaded()).split()
+    words = container.machine.run(FILL.format(ordinal=0), **container.preloaded()).split()
     assert words[2:] == ["2", "0", "2", "0"]
 
 
-def race(tenant: Tenant, allowance: int) -> list[dict[str, int]]:
-    """Three processes of two threads, each thread holding up to `allowance` bytes; what each of them met."""
-    racers = [tenant.probe("racer", "2", "5000", str(allowance)) for _ in range(3)]
-    for racer in racers:
-        installation.await_ready(racer)
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("\n")
-        racer.stdin.flush()
-    reports = [json.loads(installation.await_ready(racer)) for racer in racers]
-    for racer in racers:
-        installation.finish(racer)
-    return reports
-
-
-def test_racing_processes_never_exceed_the_limit(tenant: Tenant) -> None:
-    share = tenant.share("one", memory=4 * GIB)
-    reports = race(tenant, allowance=2 * GIB)
-    assert share.usage("peak_bytes") <= 4 * GIB
-    assert tenant.machine.show().cards[0].peak <= 4 * GIB + 3 * 2 * 8 * 512  # the card rounds each up to 512
-    assert sum(report["succeeded"] for report in reports) > 1000
-    assert sum(report["refused"] for report in reports) > 100
-
-
-def test_racing_processes_are_never_refused_while_there_is_room(tenant: Tenant) -> None:
-    share = tenant.share("one", memory=16 * GIB)
-    client = tenant.machine.start(
-        "open_device(); ready(check(driver.cuMemGetInfo())[0]); release()", **tenant.preloaded()
-    )
-    context = 16 * GIB - int(installation.await_ready(client))
-    installation.kill(client)
-    share.write_limit("memory_current_bytes", 3 * context + 6 * GIB)
-    reports = race(tenant, allowance=GIB)
-    assert [report["refused"] for report in reports] == [0, 0, 0]
-    assert share.usage("peak_bytes") > 3 * context + 3 * GIB
-
-
-def test_processes_killed_amid_allocations_leave_no_charge(tenant: Tenant) -> None:
-    share = tenant.share("one", memory=8 * GIB)
-    survivor = tenant.probe("racer", "1", "1")
-    installation.await_ready(survivor)
-    alone = share.usage("charged_bytes")
-    for milliseconds in range(0, 40, 2):
-        victim = tenant.probe("racer", "2", "100000000", str(GIB))
-        installation.await_ready(victim)
-        assert victim.stdin is not None
-        victim.stdin.write("\n")
-        victim.stdin.flush()
-        time.sleep(milliseconds / 1000)  # somewhere amid its work: which instruction is left to chance
-        installation.kill(victim)
-        wait_until(lambda: share.usage("charged_bytes") == alone)
-    assert [process["pid"] for process in share.processes()] == [survivor.pid]
-    assert share.usage("peak_bytes") <= 8 * GIB
-    installation.finish(survivor)
-
-
-def test_growing_and_shrinking_the_limit_takes_effect_at_once(tenant: Tenant) -> None:
-    share = tenant.share("one", memory=1 * GIB)
+def test_growing_and_shrinking_the_limit_takes_effect_at_once(container: Container) -> None:
+    share = container.share("one", memory=1 * GIB)
     code = """
 open_device()
 for _ in range(3):
     ready(int(driver.cuMemAlloc(1 << 30)[0]), check(driver.cuMemGetInfo())[1]); release()
 """
-    client = tenant.machine.start(code, **tenant.preloaded())
+    client = container.machine.start(code, **container.preloaded())
     assert installation.await_ready(client) == f"2 {GIB}"
     share.write_limit("memory_current_bytes", 4 * GIB)
     assert installation.resume(client) == f"0 {4 * GIB}"
@@ -238,8 +182,8 @@ for _ in range(3):
     installation.finish(client)
 
 
-def test_a_forked_child_is_charged_for_itself_only(tenant: Tenant) -> None:
-    share = tenant.share("one", memory=4 * GIB)
+def test_a_forked_child_is_charged_for_itself_only(container: Container) -> None:
+    share = container.share("one", memory=4 * GIB)
     code = """
 import os
 nvml.nvmlInit()
@@ -253,7 +197,7 @@ if child:
 else:
     os._exit(0)
 """
-    client = tenant.machine.start(code, **tenant.preloaded())
+    client = container.machine.start(code, **container.preloaded())
     installation.await_ready(client)
     wait_until(lambda: len(share.processes()) == 1)
     (process,) = share.processes()

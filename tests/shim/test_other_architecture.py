@@ -57,7 +57,7 @@ def run(tenant: Tenant, probe: str, *words: str, native: bool) -> list[str]:
 def test_the_shim_answers_as_the_driver_but_for_what_is_declared(foreign: Tenant, probe: str) -> None:
     native, shim = (run(foreign, probe, native=flag) for flag in (True, False))
     differing = {a.rpartition(" ")[0] for a, b in zip(native, shim, strict=True) if a != b}
-    assert differing == set(declared(probe))
+    assert differing == set(declared(probe, foreign.card_bytes))
 
 
 @pytest.mark.parametrize(

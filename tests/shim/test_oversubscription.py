@@ -4,7 +4,7 @@ import pytest
 
 from drivers import shim_abi as abi
 from tests.shim.sharefiles import ShareFiles
-from tests.shim.tenants import Tenant
+from tests.shim.tenants import Container, Tenant
 from tests.shim.waiting import wait_until
 from tests.simgpu import installation
 
@@ -13,8 +13,8 @@ MIB = 1 << 20
 CONTEXT = 300 * MIB
 
 
-def swapping(tenant: Tenant, *, memory: int, swap: int, flags: int = abi.FLAG_OVERSUBSCRIBE) -> ShareFiles:
-    share = tenant.share("one", memory=memory, flags=flags)
+def swapping(container: Container, *, memory: int, swap: int, flags: int = abi.FLAG_OVERSUBSCRIBE) -> ShareFiles:
+    share = container.share("one", memory=memory, flags=flags)
     share.write_limit("swap_bytes", swap)
     return share
 
@@ -35,25 +35,28 @@ ready(); release()
 """
 
 
-def test_beyond_its_memory_a_share_uses_the_host_up_to_what_it_may_swap(tenant: Tenant) -> None:
-    share = swapping(tenant, memory=1 * GIB, swap=2 * GIB)
-    client = tenant.machine.start(USE, **tenant.preloaded())
+def test_beyond_its_memory_a_share_uses_the_host_up_to_what_it_may_swap(container: Container) -> None:
+    share = swapping(container, memory=1 * GIB, swap=2 * GIB)
+    client = container.machine.start(USE, **container.preloaded())
     assert installation.await_ready(client) == f"2 True {3 * GIB}"
     (process,) = share.processes()
     assert process["swap_bytes"] == 2 * GIB
-    assert process["charged_bytes"] == tenant.machine.show().cards[0].used == CONTEXT + 512 * MIB + 2 * MIB
+    assert process["charged_bytes"] <= GIB
+    if isinstance(container, Tenant):
+        assert process["charged_bytes"] == container.machine.show().cards[0].used == CONTEXT + 512 * MIB + 2 * MIB
     installation.resume(client)
     (process,) = share.processes()
     assert (process["swap_bytes"], process["buffer_bytes"]) == (0, 0)
     installation.finish(client)
-    assert tenant.machine.show().cards[0].peak <= 1 * GIB
+    if isinstance(container, Tenant):
+        assert container.machine.show().cards[0].peak <= 1 * GIB
 
 
 @pytest.mark.parametrize("flags", [0, abi.FLAG_DENY_ON_ERROR])
-def test_a_share_that_may_not_swap_is_refused(tenant: Tenant, flags: int) -> None:
-    swapping(tenant, memory=1 * GIB, swap=2 * GIB, flags=flags)
+def test_a_share_that_may_not_swap_is_refused(container: Container, flags: int) -> None:
+    swapping(container, memory=1 * GIB, swap=2 * GIB, flags=flags)
     code = "open_device(); print(int(driver.cuMemAlloc(1 << 30)[0]), check(driver.cuMemGetInfo())[1])"
-    assert tenant.machine.run(code, **tenant.preloaded()) == f"2 {GIB}"
+    assert container.machine.run(code, **container.preloaded()) == f"2 {GIB}"
 
 
 @pytest.mark.parametrize(
@@ -66,11 +69,11 @@ def test_a_share_that_may_not_swap_is_refused(tenant: Tenant, flags: int) -> Non
     ],
 )
 def test_every_kind_with_an_address_may_be_served_by_the_host_and_comes_back(
-    tenant: Tenant, allocate: str, free: str
+    container: Container, allocate: str, free: str
 ) -> None:
-    share = swapping(tenant, memory=1 * GIB, swap=2 * GIB)
+    share = swapping(container, memory=1 * GIB, swap=2 * GIB)
     code = f"open_device()\n{allocate}\nready(); release()\ncheck({free})\nready(); release()"
-    client = tenant.machine.start(code, **tenant.preloaded())
+    client = container.machine.start(code, **container.preloaded())
     installation.await_ready(client)
     assert share.processes()[0]["swap_bytes"] == GIB
     installation.resume(client)
@@ -96,6 +99,13 @@ print(check(driver.cuDeviceTotalMem(0)), *answers[0], len(set(answers)))
     assert tenant.machine.run(code, **tenant.preloaded()) == expected
 
 
+def test_words_allow_it_too_and_the_log_says_so(container: Container) -> None:
+    words = f"uuid={container.uuids[0]},memory={GIB},swap={2 * GIB}"
+    output = container.machine.run(USE.replace("release()", ""), **container.preloaded(VGPU_SHARE_WORDS=words))
+    assert output.split("\n")[0] == f"2 True {3 * GIB}"
+    assert f"memory {GIB} bytes, swap {2 * GIB} bytes, cores 0 %" in container.log()
+
+
 def test_racing_processes_share_out_exactly_what_may_be_swapped(tenant: Tenant) -> None:
     swapping(tenant, memory=8 * CONTEXT, swap=2 * GIB)
     code = "open_device(); ready(); release(); ready(int(driver.cuMemAlloc(512 << 20)[0])); release()"
@@ -111,12 +121,12 @@ def test_racing_processes_share_out_exactly_what_may_be_swapped(tenant: Tenant) 
         installation.finish(client)
 
 
-def test_what_a_killed_process_swapped_is_free_again(tenant: Tenant) -> None:
-    share = swapping(tenant, memory=1 * GIB, swap=2 * GIB)
-    survivor = tenant.machine.start("open_device(); ready(); release()", **tenant.preloaded())
+def test_what_a_killed_process_swapped_is_free_again(container: Container) -> None:
+    share = swapping(container, memory=1 * GIB, swap=2 * GIB)
+    survivor = container.machine.start("open_device(); ready(); release()", **container.preloaded())
     installation.await_ready(survivor)
-    victim = tenant.machine.start(
-        "open_device(); check(driver.cuMemAlloc(2 << 30)); ready(); release()", **tenant.preloaded()
+    victim = container.machine.start(
+        "open_device(); check(driver.cuMemAlloc(2 << 30)); ready(); release()", **container.preloaded()
     )
     installation.await_ready(victim)
     assert sum(process["swap_bytes"] for process in share.processes()) == 2 * GIB

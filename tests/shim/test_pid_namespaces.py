@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.shim.tenants import Tenant
+from tests.shim.waiting import wait_until
 from tests.simgpu import installation
 
 GIB = 1 << 30
@@ -142,3 +143,29 @@ def test_accounts_and_samples_of_other_tenants_stay_unseen(contained: Tenant) ->
     assert json.loads(installation.await_ready(asker)) == [[friend.pid], [200 * MIB, None], [friend.pid]]
     for client in (asker, friend, stranger):
         installation.finish(client)
+
+
+def test_a_killed_process_gives_its_charge_back_whatever_its_number_is(contained: Tenant) -> None:
+    share = contained.share("one", memory=4 * GIB)
+    hold = "open_device(); check(driver.cuMemAlloc(1 << 30)); ready(); release()"
+    survivor, victim = (contained.machine.start(hold, **contained.preloaded()) for _ in range(2))
+    for client in (survivor, victim):
+        installation.await_ready(client)
+    assert share.usage("charged_bytes") == 2 * (GIB + 200 * MIB)
+    installation.kill(victim)
+    wait_until(lambda: share.usage("charged_bytes") == GIB + 200 * MIB)
+    assert listed(contained) == {survivor.pid: GIB + 200 * MIB}
+    installation.finish(survivor)
+
+
+def test_a_program_in_a_namespace_of_its_own_finds_itself_in_the_list_by_its_own_number(contained: Tenant) -> None:
+    contained.share("one", memory=4 * GIB)
+    stranger = contained.machine.start("open_device(); ready(); release()")
+    installation.await_ready(stranger)
+    code = f"import os\nfrom cuda_client import *\nopen_device()\n{LIST}\nprint(os.getpid())"
+    seen = contained.machine.spawn(
+        ["unshare", "--fork", "--pid", "--kill-child", sys.executable, "-c", code], **contained.preloaded()
+    )
+    processes, pid = installation.finish(seen).splitlines()
+    assert dict(json.loads(processes)) == {int(pid): 200 * MIB} == {1: 200 * MIB}
+    installation.finish(stranger)

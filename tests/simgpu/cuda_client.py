@@ -14,6 +14,7 @@ GIB = 1 << 30
 MIB = 1 << 20
 __all__ = [
     "GIB",
+    "KERNELS",
     "MIB",
     "Kernel",
     "check",
@@ -50,6 +51,11 @@ class Kernel:
         image = (KERNELS / f"{name}.ptx").read_bytes() + b"\0"
         self._module = check(driver.cuModuleLoadData(image))
         self._function = check(driver.cuModuleGetFunction(self._module, name.encode()))
+
+    @property
+    def function(self) -> Any:
+        """The driver's handle."""
+        return self._function
 
     def launch(self, *values: int, stream: Any = 0) -> tuple[Any, ...]:
         """Launches one block; returns the raw result."""

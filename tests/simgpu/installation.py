@@ -4,6 +4,7 @@ Clients run in processes of their own, since a library, its state and its visibl
 when a process first uses them, and since the tests are about what processes do to each other.
 """
 
+import abc
 import dataclasses
 import os
 import subprocess
@@ -19,35 +20,35 @@ SIMGPU = REPOSITORY / "native" / "simgpu"
 NATIVE = Path(os.environ.get("HAMI_DRA_NATIVE_BUILD", REPOSITORY / "build" / "native" / "x86_64"))
 LIBRARIES = NATIVE / "simgpu"
 KERNELS = SIMGPU / "kernels"
+# Where the clients find cuda_client.
+CLIENT = Path(__file__).parent
 
 TIMEOUT_S = 60
 
 
 @dataclasses.dataclass(frozen=True)
-class Installation:
-    """A machine with simulated cards under one folder."""
+class Machine(abc.ABC):
+    """A machine with cards, and the client programs that run on it."""
 
     root: Path
     clients: list["subprocess.Popen[str]"] = dataclasses.field(default_factory=list)
 
-    @property
-    def state(self) -> Path:
-        """The state file."""
-        return self.root / "state"
-
+    @abc.abstractmethod
     def environment(self, **extra: str) -> dict[str, str]:
         """What a client needs in its environment to find the machine."""
-        return os.environ | {
-            "LD_LIBRARY_PATH": str(self.root / "lib"),
-            "SIMGPU_STATE": str(self.state),
-            "SIMGPU_DEV": str(self.root / "dev"),
-            "PYTHONPATH": str(Path(__file__).parent),
-            **extra,
-        }
 
-    def show(self) -> simgpuctl.Report:
-        """What the cards say."""
-        return simgpuctl.show(self.state)
+    @abc.abstractmethod
+    def environment_at(self, place: str) -> dict[str, str]:
+        """What finds the machine where `root` is mounted at another place, and nothing is inherited."""
+
+    @property
+    @abc.abstractmethod
+    def uuids(self) -> list[str]:
+        """The cards' UUIDs, by index."""
+
+    @abc.abstractmethod
+    def memory_of(self, card: int) -> int:
+        """Bytes of a card, as the bare CUDA driver tells them."""
 
     def start(self, code: str, **extra: str) -> "subprocess.Popen[str]":
         """Starts a Python client; its `ready()` prints a line, its `release()` waits for one."""
@@ -84,6 +85,43 @@ class Installation:
         """Kills the clients that a failed test has left, and closes their pipes."""
         for client in self.clients:
             kill(client)
+
+
+@dataclasses.dataclass(frozen=True)
+class Installation(Machine):
+    """A machine with simulated cards under one folder."""
+
+    @property
+    def state(self) -> Path:
+        """The state file."""
+        return self.root / "state"
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """See Machine: the libraries and the state are in the folder."""
+        return os.environ | {
+            "LD_LIBRARY_PATH": str(self.root / "lib"),
+            "SIMGPU_STATE": str(self.state),
+            "SIMGPU_DEV": str(self.root / "dev"),
+            "PYTHONPATH": str(CLIENT),
+            **extra,
+        }
+
+    def environment_at(self, place: str) -> dict[str, str]:
+        """See Machine."""
+        return {"LD_LIBRARY_PATH": f"{place}/lib", "SIMGPU_STATE": f"{place}/state", "SIMGPU_DEV": f"{place}/dev"}
+
+    def show(self) -> simgpuctl.Report:
+        """What the cards say."""
+        return simgpuctl.show(self.state)
+
+    @property
+    def uuids(self) -> list[str]:
+        """See Machine."""
+        return [card.uuid for card in self.show().cards]
+
+    def memory_of(self, card: int) -> int:
+        """See Machine."""
+        return int(self.show().cards[card].total)
 
 
 def make(root: Path, cards: Path | None = None) -> Installation:

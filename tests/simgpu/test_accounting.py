@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+import statefile
 
 from tests.simgpu import installation
 from tests.simgpu.installation import Installation
@@ -200,3 +201,18 @@ def test_racing_processes_never_overfill_a_card_and_a_killed_one_leaves_no_charg
     assert card.peak <= card.total
     assert card.used == 2 * CONTEXT
     assert free == card.total - 3 * CONTEXT
+
+
+@pytest.mark.parametrize("code", ["open_device(); check(driver.cuMemAlloc(GIB))", "check(driver.cuInit(0))"])
+def test_a_process_killed_while_it_holds_a_cards_lock_holds_up_nobody(machine: Installation, code: str) -> None:
+    victim = machine.start(f"{code}; ready(); release()")
+    installation.await_ready(victim)
+    state = statefile.OpenState.at(machine.state).state
+    (slot,) = [number for number, slot in enumerate(state.slots) if slot.taken and slot.pid == victim.pid]
+    installation.kill(victim)
+    state.cards[0].lock = slot + 1
+    run = machine.command(
+        sys.executable, "-c", "from cuda_client import *; open_device(); check(driver.cuMemAlloc(GIB))"
+    )
+    assert (run.returncode, state.cards[0].lock) == (0, 0)
+    assert machine.show().cards[0].used == 0

@@ -67,6 +67,13 @@ struct CUevent_st {
 
 enum simgpu_kernel_kind { SIMGPU_KERNEL_OTHER, SIMGPU_KERNEL_SPIN, SIMGPU_KERNEL_FILL, SIMGPU_KERNEL_ADD };
 
+/* What calls from before CUDA 4 set on a function ahead of its launch. */
+struct simgpu_legacy {
+    unsigned block[3];
+    size_t size;
+    char parameters[4096];
+};
+
 /* A function of a module; also what a CUkernel points at. */
 struct CUfunc_st {
     CUmodule module;
@@ -74,6 +81,7 @@ struct CUfunc_st {
     unsigned parameter_count;
     size_t parameter_offset[SIMGPU_MAX_PARAMETERS];
     size_t parameter_size[SIMGPU_MAX_PARAMETERS];
+    struct simgpu_legacy *legacy; /* NULL until one of those calls comes */
     struct CUfunc_st *next;
     char name[];
 };

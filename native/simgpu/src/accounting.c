@@ -42,6 +42,10 @@ static void lock_card(int number, int slot) {
     }
 }
 
+static bool holds_card(int slot, int number) {
+    return atomic_load_explicit(&simgpu->cards[number].lock, memory_order_acquire) == (uint64_t)slot + 1;
+}
+
 static void unlock_card(int number) {
     atomic_store_explicit(&simgpu->cards[number].lock, 0, memory_order_release);
 }
@@ -128,12 +132,16 @@ static void shorten_queue(int number) {
         atomic_compare_exchange_strong(&card->busy_until, &until, needed);
 }
 
+/* With the dead slot's record lock held: a card that is locked in its name was left so by its death, and is ours. */
 static void release_accounts(struct simgpu_slot *slot) {
+    int name = (int)(slot - simgpu->slots);
     for (uint64_t number = 0; number < simgpu->card_count; number++) {
         struct simgpu_account *account = &slot->accounts[number];
-        if (account->contexts == 0 && account->bytes == 0 && account->last_end == 0)
+        bool left_locked = holds_card(name, (int)number);
+        if (!left_locked && account->contexts == 0 && account->bytes == 0 && account->last_end == 0)
             continue;
-        lock_card((int)number, (int)(slot - simgpu->slots));
+        if (!left_locked)
+            lock_card((int)number, name);
         account->bytes = 0;
         account->contexts = 0;
         recount(&simgpu->cards[number], (int)number);

@@ -90,6 +90,7 @@ CUresult cuModuleUnload(CUmodule module) {
     while (module->functions) {
         CUfunction function = module->functions;
         module->functions = function->next;
+        free(function->legacy);
         free(function);
     }
     while (module->globals) {

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #define MERGE_NS 8000000ull    /* stretches are merged up to this length */
+#define MERGE_AHEAD 64         /* or up to this part of how far ahead they lie: the ring must reach back to now */
 #define SPIN_NS 60000ull       /* a sleep would overshoot by about this much */
 #define QUEUE_DEPTH 1024       /* launches in flight before a launch blocks, as on a real card */
 
@@ -44,10 +45,10 @@ static uint64_t enqueue(struct simgpu_card *card, uint64_t ready, uint64_t durat
     return *start + duration;
 }
 
-static void write_down(struct simgpu_account *account, uint64_t start, uint64_t end) {
-    uint64_t count = account->stretches;
+static void write_down(struct simgpu_account *account, uint64_t start, uint64_t end, uint64_t now) {
+    uint64_t count = account->stretches, ahead = (end - now) / MERGE_AHEAD;
     struct simgpu_stretch *last = &account->trace[(count - 1) % SIMGPU_TRACE];
-    if (count && end - last->start <= MERGE_NS) {
+    if (count && end - last->start <= (ahead > MERGE_NS ? ahead : MERGE_NS)) {
         last->busy += end - start;
         last->end = end;
         return;
@@ -73,7 +74,7 @@ uint64_t simgpu_occupy(int number, uint64_t ready, uint64_t duration) {
     *oldest = end;
     account->busy += duration;
     account->last_end = end;
-    write_down(account, start, end);
+    write_down(account, start, end, now);
     pthread_mutex_unlock(&trace_lock);
     if (room_at > now)
         simgpu_wait_until(room_at);

@@ -135,8 +135,8 @@ struct vgpu_usage_slot {
     uint64_t refused_bytes;
 
     /*
-     * atomic; changes of the share's total that this process has begun and not ended. Not 0 in a dead process: it was
-     * killed between the total and its own figures, and the total must be counted anew from the slots.
+     * atomic; not 0 while this process changes the share's total. Not 0 in a dead process: it was killed between the
+     * total and its own figures, and the total must be counted anew from the slots.
      */
     uint32_t operations;
 

@@ -3,7 +3,8 @@
  *
  * A change touches the total and the slot. Around both, the slot says that a change is under way; a process
  * that dies in between leaves that mark, and whoever finds it recounts the total from the slots (repair.c).
- * While somebody recounts, no change begins. */
+ * While somebody recounts, no change begins. One thread of a process at a time makes a change: then mark and slot
+ * are plain stores, and lock and total the only atomic operations, which are what all of this costs. */
 #include "accounting.h"
 
 #include <time.h>
@@ -20,15 +21,25 @@ static uint64_t *kind_bytes(struct vgpu_usage_slot *slot, enum vgpu_kind kind) {
     }
 }
 
-bool vgpu_change_begin(const struct vgpu_region *region) {
-    __atomic_fetch_add(&region->slot->operations, 1, __ATOMIC_SEQ_CST);
-    if (VGPU_LIKELY(!__atomic_load_n(&region->usage->recount_owner, __ATOMIC_SEQ_CST))) return true;
+/* The mark may reach others later than the look at who counts is made: a processor keeps what it stores to itself for
+ * a moment. Who counts lets that moment pass first. */
+bool vgpu_change_begin(struct vgpu_region *region) {
+    vgpu_lock(&region->change_lock);
+    __atomic_store_n(&region->slot->operations, 1, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (VGPU_LIKELY(!ACQUIRE_LOAD(&region->usage->recount_owner))) return true;
     vgpu_change_end(region);
     return false;
 }
 
-void vgpu_change_end(const struct vgpu_region *region) {
-    __atomic_fetch_sub(&region->slot->operations, 1, __ATOMIC_SEQ_CST);
+void vgpu_change_end(struct vgpu_region *region) {
+    RELEASE_STORE(&region->slot->operations, 0);
+    vgpu_unlock(&region->change_lock);
+}
+
+/* Within a change. */
+static void add(uint64_t *figure, uint64_t bytes) {
+    __atomic_store_n(figure, RELAXED_LOAD(figure) + bytes, __ATOMIC_RELAXED);
 }
 
 /* Takes the recount away from a process that is stopped (a frozen container): it will find that it has lost it. */
@@ -43,10 +54,10 @@ static bool is_nobodys(const struct vgpu_usage *usage, uint32_t owner) {
     return owner > VGPU_USAGE_SLOTS || ACQUIRE_LOAD(&usage->slots[owner - 1].state) == VGPU_SLOT_FREE;
 }
 
-static void begin(struct vgpu_region *region) {
+static VGPU_SELDOM void begin_after_recount(struct vgpu_region *region) {
     struct timespec nap = {0, RECOUNT_NAP_NS};
     uint64_t since = 0;
-    while (VGPU_UNLIKELY(!vgpu_change_begin(region))) {
+    while (!vgpu_change_begin(region)) {
         uint32_t owner = ACQUIRE_LOAD(&region->usage->recount_owner);
         if (!owner) continue;
         if (!since) since = vgpu_now_ns();
@@ -57,7 +68,11 @@ static void begin(struct vgpu_region *region) {
     }
 }
 
-static uint64_t take_below(uint64_t *total, uint64_t limit, uint64_t wanted, bool partly, uint64_t *after) {
+static inline void begin(struct vgpu_region *region) {
+    if (VGPU_UNLIKELY(!vgpu_change_begin(region))) begin_after_recount(region);
+}
+
+static inline uint64_t take_below(uint64_t *total, uint64_t limit, uint64_t wanted, bool partly, uint64_t *after) {
     uint64_t seen = RELAXED_LOAD(total), taken;
     do {
         uint64_t room = limit > seen ? limit - seen : 0;
@@ -67,7 +82,7 @@ static uint64_t take_below(uint64_t *total, uint64_t limit, uint64_t wanted, boo
     return taken;
 }
 
-static void note_peak(struct vgpu_usage *usage, uint64_t total) {
+static VGPU_SELDOM void raise_peak(struct vgpu_usage *usage, uint64_t total) {
     uint64_t peak = RELAXED_LOAD(&usage->peak_bytes);
     while (total > peak &&
            !__atomic_compare_exchange_n(&usage->peak_bytes, &peak, total, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
@@ -80,11 +95,11 @@ uint64_t vgpu_region_take(struct vgpu_region *region, uint64_t wanted, bool part
     begin(region);
     uint64_t taken = take_below(&region->usage->charged_bytes, vgpu_region_memory_limit(region), wanted, partly, &after);
     if (taken) {
-        __atomic_fetch_add(&slot->charged_bytes, taken, __ATOMIC_RELAXED);
-        __atomic_fetch_add(kind_bytes(slot, kind), taken, __ATOMIC_RELAXED);
+        add(&slot->charged_bytes, taken);
+        add(kind_bytes(slot, kind), taken);
     }
     vgpu_change_end(region);
-    if (taken) note_peak(region->usage, after);
+    if (VGPU_UNLIKELY(after > RELAXED_LOAD(&region->usage->peak_bytes))) raise_peak(region->usage, after);
     return taken;
 }
 
@@ -93,7 +108,7 @@ void vgpu_region_give(struct vgpu_region *region, uint64_t bytes, enum vgpu_kind
     if (!slot || !bytes || !vgpu_same_process()) return;
     begin(region);
     __atomic_fetch_sub(&region->usage->charged_bytes, bytes, __ATOMIC_SEQ_CST);
-    __atomic_fetch_sub(&slot->charged_bytes, bytes, __ATOMIC_RELAXED);
-    __atomic_fetch_sub(kind_bytes(slot, kind), bytes, __ATOMIC_RELAXED);
+    add(&slot->charged_bytes, 0 - bytes);
+    add(kind_bytes(slot, kind), 0 - bytes);
     vgpu_change_end(region);
 }

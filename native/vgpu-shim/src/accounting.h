@@ -16,12 +16,9 @@ bool vgpu_usage_is(const struct vgpu_region *region, int file);
 /* Repairs with region->lock held; true if some slot was given back. */
 bool vgpu_repair_locked(struct vgpu_region *region);
 
-/* Marks in this process's slot that a change of the total is under way; false, and no mark, while somebody counts. */
-bool vgpu_change_begin(const struct vgpu_region *region);
-void vgpu_change_end(const struct vgpu_region *region);
-
-/* Zero in a page that the kernel wipes in every copy of this process. */
-extern uint32_t *vgpu_process_mark;
-static inline bool vgpu_same_process(void) { return RELAXED_LOAD(vgpu_process_mark) != 0; }
+/* Marks in this process's slot that a change of the total is under way; false, and no mark, while somebody counts.
+ * One thread of the process at a time is in a change: so the slot's figures need no atomic operations. */
+bool vgpu_change_begin(struct vgpu_region *region);
+void vgpu_change_end(struct vgpu_region *region);
 
 #endif

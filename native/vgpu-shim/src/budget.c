@@ -10,6 +10,7 @@
 #define WINDOW_NS 20000000ll
 #define FILL_STEP_NS 20000u
 #define LONGEST_GAP_NS 1000000000u
+#define LARGEST_DEBT_NS 3600000000000ll /* of device time: no launch owes more, so whoever finds more does not believe it */
 
 uint32_t vgpu_budget_limit(const struct vgpu_device *device) {
     uint32_t sum = 0;
@@ -55,6 +56,14 @@ static void fill(struct vgpu_region *region, uint32_t cores) {
     if (budget > most) __atomic_fetch_sub(&usage->budget_ns, budget - most, __ATOMIC_ACQ_REL);
 }
 
+/* The budget as it is, or none at all where somebody has spoilt it: nobody shall wait for years. */
+static int64_t believed(struct vgpu_usage *usage) {
+    int64_t budget = RELAXED_LOAD(&usage->budget_ns);
+    if (VGPU_LIKELY(budget >= -LARGEST_DEBT_NS)) return budget;
+    __atomic_compare_exchange_n(&usage->budget_ns, &budget, 0, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    return 0;
+}
+
 /* What idle time adds goes to the first share that may have it. */
 static uint32_t beyond_limit(const struct vgpu_device *device) {
     uint32_t ceiling = vgpu_watch_ceiling(device), limit = vgpu_budget_limit(device);
@@ -82,7 +91,7 @@ static struct vgpu_region *richest(struct vgpu_device *device, uint32_t *rate) {
 bool vgpu_budget_take(struct vgpu_device *device, int64_t wanted, uint64_t *wait_ns) {
     uint32_t rate = 0;
     struct vgpu_region *region = richest(device, &rate);
-    int64_t budget = RELAXED_LOAD(&region->usage->budget_ns);
+    int64_t budget = believed(region->usage);
     while (budget > 0)
         if (__atomic_compare_exchange_n(&region->usage->budget_ns, &budget, budget - wanted, 0, __ATOMIC_ACQ_REL,
                                         __ATOMIC_RELAXED))
@@ -93,5 +102,5 @@ bool vgpu_budget_take(struct vgpu_device *device, int64_t wanted, uint64_t *wait
 
 void vgpu_budget_charge(struct vgpu_device *device, int64_t ns) {
     uint32_t rate;
-    if (device->share_count && ns) __atomic_fetch_sub(&richest(device, &rate)->usage->budget_ns, ns, __ATOMIC_ACQ_REL);
+    if (ns && vgpu_budget_limit(device)) __atomic_fetch_sub(&richest(device, &rate)->usage->budget_ns, ns, __ATOMIC_ACQ_REL);
 }

@@ -18,7 +18,7 @@ bool vgpu_budget_is_paused(const struct vgpu_device *device);
 /* Takes `wanted` ns from the share with the most budget, if it is not overdrawn; false: `*wait_ns` until it is not. */
 bool vgpu_budget_take(struct vgpu_device *device, int64_t wanted, uint64_t *wait_ns);
 
-/* Takes or gives back without asking; the budget may become negative. */
+/* Takes or gives back without asking; the budget may become negative. Where there is no cap, nothing is counted. */
 void vgpu_budget_charge(struct vgpu_device *device, int64_t ns);
 
 #endif

@@ -6,9 +6,19 @@
 
 struct vgpu_charge {
     struct vgpu_device *device; /* NULL: nothing is charged */
-    uint64_t parts[VGPU_MAX_SHARES];
     enum vgpu_kind kind;
+    unsigned payers; /* of the card's shares: so many of `parts` are in use, mostly one */
+    uint64_t parts[VGPU_MAX_SHARES];
 };
+
+/* Copies what is in use of it. */
+static inline void vgpu_charge_copy(struct vgpu_charge *to, const struct vgpu_charge *from) {
+    to->device = from->device;
+    to->kind = from->kind;
+    to->payers = from->payers;
+    to->parts[0] = from->parts[0];
+    for (unsigned i = 1; VGPU_UNLIKELY(i < from->payers); i++) to->parts[i] = from->parts[i];
+}
 
 /* Reserves `bytes` of `device` in a new charge; false, and counted as refused, when the limit forbids it. */
 bool vgpu_charge(struct vgpu_charge *charge, struct vgpu_device *device, uint64_t bytes, enum vgpu_kind kind);

@@ -10,10 +10,13 @@
 #include "capture.h"
 #include "watch.h"
 
-#define ADVANCE_NS 500000
+#define ADVANCE_NS 500000 /* of device time, that a thread pays for at once */
+#define CREDIT_NS (ADVANCE_NS / 4) /* of it at most for one piece of work: what others need would be paid anew */
+#define QUEUED_SAMPLES 4u /* that an uncapped process may have on the card beside others: some milliseconds of work */
 #define SHORTEST_NAP_NS 50000u
 #define LONGEST_NAP_NS 10000000u
 #define BLIND_LAUNCHES 2u             /* in flight while a function's duration is not known */
+#define BLIND_DEPOSIT_NS 2000000      /* for one of them, so that the share's processes do not all send some at once */
 #define BLIND_PATIENCE_NS 1000000000u /* one that waits for a later launch must not wait for ever */
 
 __thread struct vgpu_pass vgpu_pass __attribute__((tls_model("initial-exec"), visibility("hidden")));
@@ -31,12 +34,16 @@ static void nap(struct vgpu_device *device, uint64_t ns) {
     vgpu_watch_add(device, offsetof(struct vgpu_usage_slot, throttled_ns), vgpu_now_ns() - since);
 }
 
+/* Whether launches have to ask: they are paid for, or at least the card's queue is to be kept short. */
+static bool is_held(const struct vgpu_device *device) { return vgpu_budget_limit(device) || vgpu_watch_is_crowded(device); }
+
 /* Waits until `wanted` ns are ours. Limits and the gate are looked at again at every turn. */
 static void draw(struct vgpu_device *device, int64_t wanted) {
     uint64_t wait = SHORTEST_NAP_NS;
-    while (vgpu_budget_limit(device)) {
+    while (is_held(device)) {
         vgpu_samples_collect();
-        if (!vgpu_samples_are_behind(device) && vgpu_budget_take(device, wanted, &wait)) break;
+        if (!vgpu_budget_limit(device) && vgpu_samples_underway(device) < QUEUED_SAMPLES) break;
+        if (vgpu_budget_limit(device) && !vgpu_samples_are_behind(device) && vgpu_budget_take(device, wanted, &wait)) break;
         nap(device, wait);
     }
 }
@@ -59,14 +66,20 @@ static void turn_to(struct vgpu_pass *pass, struct vgpu_device *device) {
     pass->launches = device ? &device->counters[counter].launches : &uncounted;
 }
 
-static void pay(struct vgpu_device *device, int64_t price) {
+/* What nothing caps is not paid for: it would be counted only now and then. */
+static void note_busy(struct vgpu_device *device, int64_t ns) {
+    if (vgpu_budget_limit(device)) vgpu_watch_add(device, offsetof(struct vgpu_usage_slot, busy_ns), (uint64_t)ns);
+}
+
+/* Pays `price` and has `more` at hand for what follows. */
+static void pay(struct vgpu_device *device, int64_t price, int64_t more) {
     struct vgpu_pass *pass = &vgpu_pass;
-    if (pass->advance_ns < price) {
-        int64_t wanted = price - pass->advance_ns > ADVANCE_NS ? price - pass->advance_ns : ADVANCE_NS;
+    if (pass->advance_ns < price + more) {
+        int64_t missing = price + more - pass->advance_ns, wanted = missing > ADVANCE_NS ? missing : ADVANCE_NS;
         draw(device, wanted);
         pass->rested = note_work(device, (uint64_t)wanted);
         pass->advance_ns += wanted;
-        vgpu_watch_add(device, offsetof(struct vgpu_usage_slot, busy_ns), (uint64_t)wanted);
+        note_busy(device, wanted);
     }
     pass->advance_ns -= price;
 }
@@ -83,27 +96,71 @@ static void wait_for_estimate(struct vgpu_device *device, struct vgpu_estimate *
     if (!RELAXED_LOAD(&estimate->mean_ns)) __atomic_fetch_add(&estimate->underway, 1, __ATOMIC_RELAXED);
 }
 
-/* A line that ran out is the turn of a measurement; one that was pushed out by others is not. */
-static bool enter_line(struct vgpu_launch *launch, const void *work, const struct vgpu_shape *shape, int64_t price) {
-    struct vgpu_pass_line *line = vgpu_pass_line(&vgpu_pass, work, shape);
-    bool known = line->work == work && vgpu_same_shape(&line->shape, shape);
-    bool due = vgpu_estimate_wants_sample(launch->estimate, known && line->left <= 0);
-    if (due || !known) line->left = due ? vgpu_estimate_until_next(launch->estimate) : 0;
-    line->work = work;
-    line->shape = *shape;
+/* What a line has been paid for and will not use. */
+static void give_back_credit(struct vgpu_pass_line *line) {
+    int64_t unused = line->credit * line->price_ns;
+    if (!unused) return;
+    if (line->device == vgpu_pass.device) vgpu_pass.advance_ns += unused;
+    else vgpu_budget_charge(line->device, -unused);
+    line->credit = 0;
+}
+
+/* As many launches more as the advance pays for, and as may go out before one is to be measured. */
+static void give_credit(struct vgpu_pass_line *line, int64_t price) {
+    int64_t affordable = (vgpu_pass.advance_ns < CREDIT_NS ? vgpu_pass.advance_ns : CREDIT_NS) / price;
+    int64_t credit = affordable < line->until ? affordable : line->until;
+    if (credit <= 0) return;
+    line->credit = credit;
     line->price_ns = price;
+    line->until -= credit;
+    vgpu_pass.advance_ns -= credit * price;
+}
+
+/* Pays for a launch and for some more of its kind; true if it is to be measured. A line that came to its turn is,
+ * one that was pushed out by others is not. */
+static bool pay_by_line(struct vgpu_launch *launch, const void *work, struct vgpu_shape shape) {
+    struct vgpu_pass_line *line = vgpu_pass_line(&vgpu_pass, work, shape);
+    bool known = vgpu_same_work(line, work, shape) && line->device == launch->device, is_turn = known && line->until <= 0;
+    bool alone = vgpu_watch_company(launch->device) == VGPU_ALONE;
+    bool pair = !alone && !vgpu_samples_want_rested() && vgpu_estimate_wants_pair(launch->estimate, is_turn);
+    give_back_credit(line);
+    pay(launch->device, launch->paid_ns, pair ? launch->paid_ns : 0);
+    bool due = vgpu_estimate_wants_sample(launch->estimate, is_turn);
+    if (due) line->until = vgpu_estimate_until_next(launch->estimate);
+    else line->until = known ? line->until - 1 : 0;
+    line->work = work;
+    line->shape = shape;
+    line->device = launch->device;
+    give_credit(line, launch->paid_ns);
     return due;
 }
 
-static void begin_limited(struct vgpu_launch *launch, const void *work, const struct vgpu_shape *shape) {
-    launch->estimate = vgpu_estimate_of(work, shape);
+/* Where a launch has to ask though it is paid for: with several cards in view, or after something has changed. */
+static bool is_paid(struct vgpu_device *device, const void *work, struct vgpu_shape shape) {
+    struct vgpu_pass_line *line = vgpu_pass_line(&vgpu_pass, work, shape);
+    bool paid = vgpu_same_work(line, work, shape) && line->device == device && line->credit > 0;
+    line->credit -= paid;
+    return paid;
+}
+
+/* It cannot be measured, so nobody will ever know. */
+static void take_back_deposit(struct vgpu_launch *launch) {
+    vgpu_pass.advance_ns += launch->paid_ns;
+    launch->paid_ns = 0;
+}
+
+static void begin_limited(struct vgpu_launch *launch, const void *work, struct vgpu_shape shape) {
+    launch->estimate = vgpu_estimate_of(work, &shape);
     if (VGPU_UNLIKELY(!RELAXED_LOAD(&launch->estimate->mean_ns))) wait_for_estimate(launch->device, launch->estimate);
-    launch->paid_ns = vgpu_watch_corrected(launch->device, RELAXED_LOAD(&launch->estimate->mean_ns));
+    uint64_t mean = RELAXED_LOAD(&launch->estimate->mean_ns);
+    launch->is_blind = mean == 0;
+    launch->paid_ns = launch->is_blind ? BLIND_DEPOSIT_NS : vgpu_watch_corrected(launch->device, mean);
     vgpu_pass.rested = false;
-    pay(launch->device, launch->paid_ns ? launch->paid_ns : 1);
-    bool due = !launch->paid_ns || enter_line(launch, work, shape, launch->paid_ns);
+    if (launch->is_blind) pay(launch->device, launch->paid_ns, 0);
+    bool due = launch->is_blind || pay_by_line(launch, work, shape);
     if (due || (vgpu_pass.rested && vgpu_samples_want_rested()))
         launch->sample = vgpu_sample_begin(launch->stream, launch->per_thread);
+    if (launch->is_blind && !launch->sample) take_back_deposit(launch);
 }
 
 static void wait_at_gate(struct vgpu_device *device) {
@@ -119,7 +176,7 @@ static bool sees_one_card(void) {
 
 static void issue(struct vgpu_pass *pass, const struct vgpu_device *device, uint64_t epoch) {
     if (!sees_one_card() || vgpu_captures() || (device && !vgpu_background_runs())) return;
-    if (device && vgpu_budget_limit(device)) pass->paid_epoch = epoch;
+    if (device && is_held(device)) pass->paid_epoch = epoch;
     else pass->free_epoch = epoch;
 }
 
@@ -136,12 +193,9 @@ bool vgpu_compute_begin(struct vgpu_launch *launch, const void *work, struct vgp
     if (device && device->share_count && !vgpu_background_runs()) vgpu_background_start();
     if (device && VGPU_UNLIKELY(vgpu_budget_is_paused(device))) wait_at_gate(device);
     issue(&vgpu_pass, device, epoch);
-    if (device && vgpu_budget_limit(device)) {
+    if (device && is_held(device) && !is_paid(device, work, shape)) {
         launch->device = device;
-        bool asked = sees_one_card() || !vgpu_pass_pay(&vgpu_pass, work, shape);
-        if (!asked) launch->device = 0;
-        else begin_limited(launch, work, &shape);
-        if (!asked) return true;
+        begin_limited(launch, work, shape);
     }
     vgpu_pass_count(&vgpu_pass);
     return true;
@@ -152,7 +206,7 @@ void vgpu_compute_end(struct vgpu_launch *launch, CUresult result) {
     if (VGPU_UNLIKELY(result != CUDA_SUCCESS)) {
         vgpu_pass.advance_ns += launch->paid_ns;
         if (launch->sample) vgpu_sample_drop(launch->sample);
-        if (!launch->paid_ns) __atomic_store_n(&launch->estimate->underway, 0, __ATOMIC_RELAXED);
+        if (launch->is_blind) __atomic_store_n(&launch->estimate->underway, 0, __ATOMIC_RELAXED);
         return;
     }
     if (launch->sample)
@@ -161,7 +215,7 @@ void vgpu_compute_end(struct vgpu_launch *launch, CUresult result) {
 
 void vgpu_compute_correct(struct vgpu_device *device, int64_t difference_ns) {
     vgpu_budget_charge(device, difference_ns);
-    vgpu_watch_add(device, offsetof(struct vgpu_usage_slot, busy_ns), (uint64_t)difference_ns);
+    note_busy(device, difference_ns);
 }
 
 void vgpu_compute_end_context(CUcontext context) { vgpu_samples_end_context(context); }

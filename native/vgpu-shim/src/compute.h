@@ -14,6 +14,7 @@ struct vgpu_launch {
     int64_t paid_ns;
     CUstream stream;
     bool per_thread;
+    bool is_blind; /* nobody knows how long it takes: what was paid is a deposit */
 };
 
 /* Pays for a launch, by the current context's card, of work known by `work` (function or graph) and `shape`,

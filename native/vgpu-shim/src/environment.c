@@ -1,4 +1,5 @@
-/* A share from words: VGPU_SHARE_<KEY>=uuid=GPU-...,memory=4294967296,cores=30,policy=fixed[,priority=high].
+/* A share from words: VGPU_SHARE_<KEY>=uuid=GPU-...,memory=4294967296,cores=30,policy=fixed and, where wanted,
+ * priority=high, swap=<bytes of the host's memory>, onerror=deny (nothing is granted where the share cannot be made).
  *
  * Only where no share directory is mounted. The files are made where the container's processes find the
  * same ones, and appear at once in full: whoever loses the race uses the winner's. */
@@ -14,8 +15,8 @@
 
 struct words {
     char uuid[VGPU_UUID_SIZE];
-    uint64_t memory;
-    uint32_t cores, policy, priority;
+    uint64_t memory, swap;
+    uint32_t cores, policy, priority, onerror;
 };
 
 static bool number(const char *text, uint64_t limit, uint64_t *value) {
@@ -38,10 +39,13 @@ static bool choice(const char *text, const char *const *names, uint32_t *value) 
 static bool set_word(struct words *words, const char *name, const char *value) {
     static const char *const policies[] = {"fixed", "burst", "shared", 0};
     static const char *const priorities[] = {"low", "high", 0};
+    static const char *const answers[] = {"pass", "deny", 0};
     uint64_t read;
     if (strcmp(name, "uuid") == 0)
         return *value && snprintf(words->uuid, sizeof words->uuid, "%s", value) < (int)sizeof words->uuid;
     if (strcmp(name, "memory") == 0) return number(value, UINT64_MAX, &words->memory);
+    if (strcmp(name, "swap") == 0) return number(value, INT64_MAX, &words->swap);
+    if (strcmp(name, "onerror") == 0) return choice(value, answers, &words->onerror);
     if (strcmp(name, "policy") == 0) return choice(value, policies, &words->policy);
     if (strcmp(name, "priority") == 0) return choice(value, priorities, &words->priority);
     if (strcmp(name, "cores") != 0 || !number(value, 100, &read)) return false;
@@ -145,7 +149,17 @@ static int make_limits(const char *folder, const char *key, const struct words *
     limits.device_cores = 100;
     limits.compute_policy = words->policy;
     limits.priority = words->priority;
+    limits.swap_bytes = words->swap;
+    limits.flags = (words->swap ? VGPU_FLAG_OVERSUBSCRIBE : 0) | (words->onerror ? VGPU_FLAG_DENY_ON_ERROR : 0);
     return make_file(folder, "limits", &limits, sizeof limits, sizeof limits);
+}
+
+bool vgpu_environment_denies(const char *variable, char uuid[VGPU_UUID_SIZE]) {
+    struct words words;
+    const char *equals = strchr(variable, '=');
+    if (!equals || !parse(equals + 1, &words) || !words.onerror) return false;
+    memcpy(uuid, words.uuid, VGPU_UUID_SIZE);
+    return true;
 }
 
 int vgpu_environment_share(const char *variable, char *folder, size_t size) {

@@ -14,6 +14,7 @@
 #define STRETCH 32u /* samples: the shortest span of two stretches counts */
 #define ENOUGH_CLEAN 4u
 #define CLEAN_LASTS 64u /* samples */
+#define PAIR_AFTER 8u   /* samples that were not clean */
 #define KEPT_FOR_NS 600000000u /* longer than it takes to notice that somebody has come to the card */
 #define CLEAN_WEIGHT 16u
 #define FILTERED_WEIGHT 8u
@@ -26,7 +27,8 @@ static uint64_t mixed(uint64_t key, uint64_t more) {
 }
 
 struct vgpu_estimate *vgpu_estimate_of(const void *work, const struct vgpu_shape *shape) {
-    uint64_t key = mixed(mixed(mixed((uint64_t)work, shape->grid_xy), shape->grid_z_block_x), shape->block_yz);
+    uint64_t key = mixed((uint64_t)work, shape->x | (uint64_t)shape->y << 32);
+    key = mixed(mixed(key, shape->z | (uint64_t)shape->block_x << 32), shape->block_y | (uint64_t)shape->block_z << 32);
     key = key ? key : 1;
     for (uint32_t step = 0; step < LONGEST_SEARCH; step++) {
         struct vgpu_estimate *estimate = &estimates[(key + step) % ESTIMATES];
@@ -46,10 +48,18 @@ static uint32_t turn_length(const struct vgpu_estimate *estimate) {
     return length > LONGEST_TURN ? LONGEST_TURN : length ? (uint32_t)length : 1;
 }
 
+static bool is_turn_of(const struct vgpu_estimate *estimate, bool is_turn) {
+    return is_turn || RELAXED_LOAD(&estimate->is_second) || RELAXED_LOAD(&estimate->turn) + 1 >= turn_length(estimate);
+}
+
+bool vgpu_estimate_wants_pair(const struct vgpu_estimate *estimate, bool is_turn) {
+    bool lacks_clean = !RELAXED_LOAD(&estimate->clean) || RELAXED_LOAD(&estimate->since_clean) >= PAIR_AFTER;
+    return lacks_clean && !RELAXED_LOAD(&estimate->is_second) && is_turn_of(estimate, is_turn);
+}
+
 bool vgpu_estimate_wants_sample(struct vgpu_estimate *estimate, bool is_turn) {
-    uint32_t turn = RELAXED_LOAD(&estimate->turn) + 1;
-    bool due = is_turn || RELAXED_LOAD(&estimate->is_second) || turn >= turn_length(estimate);
-    __atomic_store_n(&estimate->turn, due ? 0 : turn, __ATOMIC_RELAXED);
+    bool due = is_turn_of(estimate, is_turn);
+    __atomic_store_n(&estimate->turn, due ? 0 : RELAXED_LOAD(&estimate->turn) + 1, __ATOMIC_RELAXED);
     if (due) __atomic_store_n(&estimate->is_second, !RELAXED_LOAD(&estimate->is_second), __ATOMIC_RELAXED);
     return due;
 }
@@ -67,11 +77,17 @@ static uint64_t moved(uint64_t mean, uint64_t span, uint64_t weight) {
     return next ? next : 1;
 }
 
+uint64_t vgpu_estimate_usual(const struct vgpu_estimate *estimate) {
+    uint64_t kept = RELAXED_LOAD(&estimate->kept_ns);
+    return kept ? kept : RELAXED_LOAD(&estimate->mean_ns);
+}
+
 static uint64_t learn_clean(struct vgpu_estimate *estimate, uint64_t mean, uint64_t span) {
-    uint64_t weight = estimate->clean < CLEAN_WEIGHT ? estimate->clean + 1 : CLEAN_WEIGHT;
-    estimate->clean++;
-    estimate->since_clean = 0;
-    __atomic_store_n(&estimate->mean_ns, weight == 1 ? span : moved(mean, span, weight), __ATOMIC_RELAXED);
+    uint32_t clean = RELAXED_LOAD(&estimate->clean);
+    uint64_t weight = clean < CLEAN_WEIGHT ? clean + 1 : CLEAN_WEIGHT;
+    RELAXED_STORE(&estimate->clean, clean + 1);
+    RELAXED_STORE(&estimate->since_clean, 0);
+    RELAXED_STORE(&estimate->mean_ns, weight == 1 ? span : moved(mean, span, weight));
     return span;
 }
 
@@ -79,15 +95,15 @@ static uint64_t learn_clean(struct vgpu_estimate *estimate, uint64_t mean, uint6
 static void forget_disturbed(struct vgpu_estimate *estimate, uint32_t arrivals) {
     if (estimate->arrivals == arrivals) return;
     estimate->arrivals = arrivals;
-    if (estimate->kept_ns) __atomic_store_n(&estimate->mean_ns, estimate->kept_ns, __ATOMIC_RELAXED);
-    else estimate->clean = 0;
+    if (estimate->kept_ns) RELAXED_STORE(&estimate->mean_ns, estimate->kept_ns);
+    else RELAXED_STORE(&estimate->clean, 0);
     estimate->next_kept_ns = estimate->kept_ns;
 }
 
 static void keep_mean(struct vgpu_estimate *estimate) {
     uint64_t now = vgpu_now_ns();
     if (now - estimate->kept_at_ns < KEPT_FOR_NS) return;
-    estimate->kept_ns = estimate->next_kept_ns;
+    RELAXED_STORE(&estimate->kept_ns, estimate->next_kept_ns);
     estimate->next_kept_ns = RELAXED_LOAD(&estimate->mean_ns);
     estimate->kept_at_ns = now;
 }
@@ -98,7 +114,7 @@ static uint64_t learn_filtered(struct vgpu_estimate *estimate, uint64_t mean, ui
     most = least + least / 8;
     uint64_t weight = estimate->samples < FILTERED_WEIGHT ? estimate->samples : FILTERED_WEIGHT;
     if (span > most) return mean ? mean : least;
-    __atomic_store_n(&estimate->mean_ns, !mean || mean > most ? span : moved(mean, span, weight), __ATOMIC_RELAXED);
+    RELAXED_STORE(&estimate->mean_ns, !mean || mean > most ? span : moved(mean, span, weight));
     return span;
 }
 
@@ -116,11 +132,12 @@ uint64_t vgpu_estimate_learn(struct vgpu_estimate *estimate, uint64_t span, bool
     uint64_t mean = RELAXED_LOAD(&estimate->mean_ns);
     span = span ? span : 1;
     note_least(estimate, span);
-    estimate->samples++;
+    RELAXED_STORE(&estimate->samples, RELAXED_LOAD(&estimate->samples) + 1);
     if (is_clean) return learn_clean(estimate, mean, span);
-    if (estimate->since_clean < CLEAN_LASTS) estimate->since_clean++;
-    else estimate->clean = 0;
-    return estimate->clean >= ENOUGH_CLEAN ? mean : learn_filtered(estimate, mean, span);
+    uint32_t since = RELAXED_LOAD(&estimate->since_clean);
+    if (since < CLEAN_LASTS) RELAXED_STORE(&estimate->since_clean, since + 1);
+    else RELAXED_STORE(&estimate->clean, 0);
+    return RELAXED_LOAD(&estimate->clean) >= ENOUGH_CLEAN ? mean : learn_filtered(estimate, mean, span);
 }
 
 void vgpu_estimates_forget(void) { memset(estimates, 0, sizeof estimates); }

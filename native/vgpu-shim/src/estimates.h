@@ -25,6 +25,13 @@ struct vgpu_estimate *vgpu_estimate_of(const void *work, const struct vgpu_shape
  * `is_turn`: the caller has counted that many launches by itself. */
 bool vgpu_estimate_wants_sample(struct vgpu_estimate *estimate, bool is_turn);
 
+/* True where the next two launches should go out one right behind the other: `is_turn` as above. In company only the
+ * second of such a pair tells what it takes, and the last one told long ago. */
+bool vgpu_estimate_wants_pair(const struct vgpu_estimate *estimate, bool is_turn);
+
+/* What it used to take before anything that happens now can have spoilt the mean; 0: not known. */
+uint64_t vgpu_estimate_usual(const struct vgpu_estimate *estimate);
+
 /* How many launches may go out before the next one is measured. */
 int64_t vgpu_estimate_until_next(const struct vgpu_estimate *estimate);
 

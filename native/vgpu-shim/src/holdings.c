@@ -1,8 +1,6 @@
 /* Reserve, ask the driver, then commit or give back: the one order in which a limit holds in any race. */
 #include "holdings.h"
 
-#include <string.h>
-
 #include "graphs.h"
 #include "pools.h"
 #include "swap.h"
@@ -10,11 +8,10 @@
 struct vgpu_ledger vgpu_linear, vgpu_arrays, vgpu_handles, vgpu_maps;
 
 bool vgpu_hold(struct vgpu_holding *holding, uint64_t bytes, enum vgpu_kind kind) {
-    memset(holding, 0, sizeof *holding);
-    holding->size = bytes;
     struct vgpu_device *device = vgpu_card_of_current_context();
-    if (!device) return true;
-    if (REAL(cuCtxGetCurrent)(&holding->context) != CUDA_SUCCESS) holding->context = 0;
+    holding->size = bytes;
+    holding->record = 0;
+    if (!device || REAL(cuCtxGetCurrent)(&holding->context) != CUDA_SUCCESS) holding->context = 0;
     return vgpu_charge(&holding->charge, device, bytes, kind);
 }
 

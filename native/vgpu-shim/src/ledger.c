@@ -14,6 +14,13 @@ struct vgpu_ledger_entry {
     struct vgpu_holding holding;
 };
 
+static void copy(struct vgpu_holding *to, const struct vgpu_holding *from) {
+    to->context = from->context;
+    to->record = from->record;
+    to->size = from->size;
+    vgpu_charge_copy(&to->charge, &from->charge);
+}
+
 static uint64_t mix(uint64_t key) {
     key ^= key >> 32;
     key *= 0x9e3779b97f4a7c15ull;
@@ -31,7 +38,10 @@ static uint32_t place_of(const struct vgpu_ledger_shard *shard, uint64_t key) {
     return at;
 }
 
-static bool grow(struct vgpu_ledger_shard *shard) {
+/* Look-ups in what is empty need no lock. */
+static void set_count(struct vgpu_ledger_shard *shard, uint32_t count) { __atomic_store_n(&shard->count, count, __ATOMIC_RELAXED); }
+
+static VGPU_SELDOM bool grow(struct vgpu_ledger_shard *shard) {
     struct vgpu_ledger_shard larger = {.capacity = shard->capacity ? shard->capacity * 2 : FIRST_CAPACITY};
     larger.entries = calloc(larger.capacity, sizeof *larger.entries);
     if (!larger.entries) return false;
@@ -46,12 +56,12 @@ static bool grow(struct vgpu_ledger_shard *shard) {
 void vgpu_ledger_put(struct vgpu_ledger *ledger, uint64_t key, const struct vgpu_holding *holding) {
     struct vgpu_ledger_shard *shard = shard_of(ledger, key);
     vgpu_lock(&shard->lock);
-    bool fits = (shard->count + 1) * 4 <= shard->capacity * 3 || grow(shard) || shard->count + 1 < shard->capacity;
+    bool fits = VGPU_LIKELY((shard->count + 1) * 4 <= shard->capacity * 3) || grow(shard) || shard->count + 1 < shard->capacity;
     if (fits) {
         struct vgpu_ledger_entry *entry = &shard->entries[place_of(shard, key)];
-        shard->count += entry->key == 0;
+        if (!entry->key) set_count(shard, shard->count + 1);
         entry->key = key;
-        entry->holding = *holding;
+        copy(&entry->holding, holding);
     }
     vgpu_unlock(&shard->lock);
     if (!fits) vgpu_log(VGPU_LOG_ERROR, "no host memory: a charge stays until the process ends");
@@ -63,21 +73,23 @@ static void close_gap(struct vgpu_ledger_shard *shard, uint32_t at) {
     for (uint32_t next = (gap + 1) & mask; shard->entries[next].key; next = (next + 1) & mask) {
         uint32_t home = (uint32_t)mix(shard->entries[next].key) & mask;
         if (((next - home) & mask) < ((next - gap) & mask)) continue;
-        shard->entries[gap] = shard->entries[next];
+        shard->entries[gap].key = shard->entries[next].key;
+        copy(&shard->entries[gap].holding, &shard->entries[next].holding);
         gap = next;
     }
     shard->entries[gap].key = 0;
-    shard->count--;
+    set_count(shard, shard->count - 1);
 }
 
 static bool find(struct vgpu_ledger *ledger, uint64_t key, struct vgpu_holding *holding, bool remove) {
     struct vgpu_ledger_shard *shard = shard_of(ledger, key);
     bool found = false;
+    if (!key || !RELAXED_LOAD(&shard->count)) return false;
     vgpu_lock(&shard->lock);
-    if (key && shard->capacity) {
+    if (shard->count) {
         uint32_t at = place_of(shard, key);
         found = shard->entries[at].key == key;
-        if (found) *holding = shard->entries[at].holding;
+        if (found) copy(holding, &shard->entries[at].holding);
         if (found && remove) close_gap(shard, at);
     }
     vgpu_unlock(&shard->lock);

@@ -7,10 +7,10 @@
 #define VGPU_LEDGER_SHARDS 16
 
 struct vgpu_holding {
-    struct vgpu_charge charge;
     CUcontext context; /* whose end frees it; 0: outlives contexts */
     void *record;      /* what a kind of memory keeps beside its charge */
     uint64_t size;
+    struct vgpu_charge charge;
 };
 
 struct vgpu_ledger_entry;

@@ -21,13 +21,22 @@ struct vgpu_region {
     int repair_file;              /* another, by which others' lock bytes are tried while repair lasts; -1: none */
     uint64_t recount_not_before_ns;
     struct vgpu_lock lock;        /* claiming and repairing, within this process */
+    struct vgpu_lock change_lock; /* one change of the total at a time, within this process */
 };
 
 /* Maps the share in `folder`; 0, or a negative errno: -ENOENT missing, -EPROTO not ours, hostile or too new. */
 int vgpu_region_map(struct vgpu_region *region, const char *folder);
 
+/* Zero in a page that the kernel wipes in every copy of this process. */
+extern uint32_t *vgpu_process_mark;
+static inline bool vgpu_same_process(void) { return RELAXED_LOAD(vgpu_process_mark) != 0; }
+
 /* This process's slot, claimed at the first call; NULL when all slots are taken or the file is lost. */
-struct vgpu_usage_slot *vgpu_region_slot(struct vgpu_region *region);
+struct vgpu_usage_slot *vgpu_region_first_slot(struct vgpu_region *region);
+static inline struct vgpu_usage_slot *vgpu_region_slot(struct vgpu_region *region) {
+    struct vgpu_usage_slot *slot = ACQUIRE_LOAD(&region->slot);
+    return VGPU_LIKELY(slot && vgpu_same_process()) ? slot : vgpu_region_first_slot(region);
+}
 
 /* Whether the driver may still hold what a dead process had, so that its charge stays; NULL: nobody can tell. */
 extern bool (*vgpu_region_lingers)(const struct vgpu_usage_slot *dead);

@@ -13,6 +13,7 @@
 
 #define DRAIN_PATIENCE_NS 100000000u
 #define DRAIN_NAP_NS 20000
+#define MARKS_ARRIVE_NS 1000000 /* what a processor has stored is seen by the others long before that */
 #define RECOUNT_AGAIN_NS 2000000000u /* after one in vain: a process is stopped amid a change */
 
 bool (*vgpu_region_lingers)(const struct vgpu_usage_slot *dead);
@@ -36,7 +37,7 @@ static void join_ended(uint64_t *ended, uint64_t *figure) {
 }
 
 /* Takes the dead process's charge off the total. False: it is not known whether the total holds it. */
-static bool take_off(const struct vgpu_region *region, struct vgpu_usage_slot *slot) {
+static bool take_off(struct vgpu_region *region, struct vgpu_usage_slot *slot) {
     if (!region->slot || ACQUIRE_LOAD(&slot->operations) || !vgpu_change_begin(region)) return false;
     bool exact = !__atomic_load_n(&region->usage->recount_stale, __ATOMIC_SEQ_CST);
     if (exact) {
@@ -64,7 +65,7 @@ static void end_recount_of(struct vgpu_usage *usage, uint32_t owner) {
 }
 
 /* With the slot's lock byte held. */
-static void clear_dead(const struct vgpu_region *region, unsigned number) {
+static void clear_dead(struct vgpu_region *region, unsigned number) {
     struct vgpu_usage *usage = region->usage;
     struct vgpu_usage_slot *slot = &usage->slots[number];
     vgpu_log(VGPU_LOG_INFO, "process %d has died with %llu bytes charged: given back", slot->pid,
@@ -79,7 +80,7 @@ static void clear_dead(const struct vgpu_region *region, unsigned number) {
     RELEASE_STORE(&slot->state, VGPU_SLOT_FREE);
 }
 
-static unsigned clear_all_dead(const struct vgpu_region *region) {
+static unsigned clear_all_dead(struct vgpu_region *region) {
     unsigned cleared = 0;
     for (unsigned number = 0; number < VGPU_USAGE_SLOTS; number++) {
         if (!lock_if_dead(region, number)) continue;
@@ -125,10 +126,12 @@ static bool count(const struct vgpu_region *region) {
     return false;
 }
 
-/* Waits until all changes have ended, and counts; processes that die meanwhile are cleared. */
+/* Waits until all changes have ended, and counts; processes that die meanwhile are cleared. A change that did not see
+ * us yet has stored its mark already, though it may be on its way. */
 static void recount(struct vgpu_region *region) {
-    struct timespec nap = {0, DRAIN_NAP_NS};
+    struct timespec nap = {0, DRAIN_NAP_NS}, arrival = {0, MARKS_ARRIVE_NS};
     uint64_t since = vgpu_now_ns();
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &arrival, 0);
     while (!is_quiet(region->usage) || !count(region)) {
         if (vgpu_now_ns() - since > DRAIN_PATIENCE_NS) {
             region->recount_not_before_ns = vgpu_now_ns() + RECOUNT_AGAIN_NS;

@@ -17,6 +17,7 @@
 #define AT_ONCE_NS 50000u
 #define ONE_STREAM_AFTER_NS 1000000000u
 #define BEHIND_AFTER_NS 100000000u
+#define BEHIND_OTHERS_AFTER_NS 250000000u /* what is waited for is others' work as well */
 #define PATIENCE_NS 1000000000u
 
 enum sample_state { SAMPLE_FREE, SAMPLE_TAKEN, SAMPLE_PENDING };
@@ -46,7 +47,7 @@ static bool make_events(struct vgpu_sample *sample, CUcontext context) {
         REAL(cuEventDestroy_v2)(sample->before);
         return false;
     }
-    sample->context = context;
+    RELAXED_STORE(&sample->context, context);
     return true;
 }
 
@@ -70,7 +71,7 @@ static void look_before(struct vgpu_sample *sample, CUstream stream) {
     sample->stream_was_busy = REAL(cuEventQuery)(sample->before) == CUDA_ERROR_NOT_READY;
     sample->follows = sample->stream_was_busy && pass->measured_stream == stream && sample->begun_ns - pass->measured_ns < AT_ONCE_NS;
     sample->rested = pass->rested;
-    sample->is_overlooked = false;
+    RELAXED_STORE(&sample->is_overlooked, false);
     if (__atomic_exchange_n(&last_stream, stream, __ATOMIC_RELAXED) != stream && pass->measured_ns)
         __atomic_store_n(&several_streams_ns, sample->begun_ns, __ATOMIC_RELAXED);
 }
@@ -93,11 +94,11 @@ void vgpu_sample_drop(struct vgpu_sample *sample) { RELEASE_STORE(&sample->state
 
 void vgpu_sample_end(struct vgpu_sample *sample, struct vgpu_device *device, struct vgpu_estimate *estimate,
                      int64_t paid_ns, CUstream stream, bool per_thread) {
-    sample->device = device;
+    RELAXED_STORE(&sample->device, device);
     sample->estimate = estimate;
-    sample->paid_ns = paid_ns;
+    RELAXED_STORE(&sample->paid_ns, paid_ns);
     CUresult result = record(sample->after, stream, per_thread);
-    sample->sent_ns = vgpu_now_ns();
+    RELAXED_STORE(&sample->sent_ns, vgpu_now_ns());
     vgpu_pass.measured_ns = sample->sent_ns;
     vgpu_pass.measured_stream = stream;
     RELEASE_STORE(&sample->state, result == CUDA_SUCCESS ? SAMPLE_PENDING : SAMPLE_FREE);
@@ -122,10 +123,11 @@ static void finish(struct vgpu_sample *sample) {
     float milliseconds = 0;
     struct vgpu_estimate *estimate = sample->estimate;
     if (REAL(cuEventElapsedTime)(&milliseconds, sample->before, sample->after) == CUDA_SUCCESS && milliseconds >= 0) {
-        uint64_t span = (uint64_t)((double)milliseconds * 1e6) + 1, mean = RELAXED_LOAD(&estimate->mean_ns);
-        if (mean && !sample->follows && uses_one_stream(sample->sent_ns)) vgpu_watch_compare(sample->device, span, mean);
+        uint64_t span = (uint64_t)((double)milliseconds * 1e6) + 1, usual = vgpu_estimate_usual(estimate);
+        if (usual && !sample->follows && uses_one_stream(sample->sent_ns)) vgpu_watch_compare(sample->device, span, usual);
         uint64_t took = vgpu_estimate_learn(estimate, span, is_clean(sample, span), vgpu_watch_arrivals(sample->device));
-        if (vgpu_watch_company(sample->device) == VGPU_COMPANY_UNKNOWN && uses_one_stream(sample->sent_ns)) took = span; /* rather too much */
+        bool unknown = vgpu_watch_company(sample->device) == VGPU_COMPANY_UNKNOWN && !RELAXED_LOAD(&estimate->clean);
+        if (unknown && uses_one_stream(sample->sent_ns)) took = span; /* rather too much */
         vgpu_compute_correct(sample->device, vgpu_watch_corrected(sample->device, took) - sample->paid_ns);
     }
     if (RELAXED_LOAD(&estimate->underway)) __atomic_store_n(&estimate->underway, 0, __ATOMIC_RELAXED);
@@ -143,28 +145,50 @@ void vgpu_samples_collect(void) {
     }
 }
 
+/* How long a launch may be under way beyond what it takes before more would only queue up. */
+static uint64_t patience_for(const struct vgpu_device *device) {
+    return vgpu_watch_company(device) == VGPU_IN_COMPANY ? BEHIND_OTHERS_AFTER_NS : BEHIND_AFTER_NS;
+}
+
 /* One that waits for something else than the card is overlooked after a while. */
 static bool is_behind(struct vgpu_sample *sample, uint64_t now) {
-    if (sample->is_overlooked || now < sample->sent_ns) return false;
-    uint64_t age = now - sample->sent_ns, own = sample->paid_ns > 0 ? (uint64_t)sample->paid_ns : 0;
-    sample->is_overlooked = age > PATIENCE_NS + 2 * own;
-    return age > BEHIND_AFTER_NS + 2 * own;
+    uint64_t sent = RELAXED_LOAD(&sample->sent_ns);
+    int64_t paid = RELAXED_LOAD(&sample->paid_ns);
+    if (RELAXED_LOAD(&sample->is_overlooked) || now < sent) return false;
+    uint64_t age = now - sent, own = paid > 0 ? (uint64_t)paid : 0;
+    RELAXED_STORE(&sample->is_overlooked, age > PATIENCE_NS + 2 * own);
+    return age > patience_for(RELAXED_LOAD(&sample->device)) + 2 * own;
+}
+
+/* As far as can be told from beside: another thread may take its result in at any moment. */
+static bool is_underway(const struct vgpu_sample *sample, const struct vgpu_device *device) {
+    return ACQUIRE_LOAD(&sample->state) == SAMPLE_PENDING && RELAXED_LOAD(&sample->device) == device;
 }
 
 bool vgpu_samples_are_behind(const struct vgpu_device *device) {
     uint64_t now = vgpu_now_ns();
     for (uint32_t i = 0; i < SAMPLES; i++)
-        if (ACQUIRE_LOAD(&samples[i].state) == SAMPLE_PENDING && samples[i].device == device && is_behind(&samples[i], now))
-            return true;
+        if (is_underway(&samples[i], device) && is_behind(&samples[i], now)) return true;
     return false;
+}
+
+unsigned vgpu_samples_underway(const struct vgpu_device *device) {
+    uint64_t now = vgpu_now_ns();
+    unsigned count = 0;
+    for (uint32_t i = 0; i < SAMPLES; i++) {
+        if (!is_underway(&samples[i], device)) continue;
+        uint64_t patience = BEHIND_OTHERS_AFTER_NS + 2 * (uint64_t)RELAXED_LOAD(&samples[i].paid_ns);
+        count += now < RELAXED_LOAD(&samples[i].sent_ns) + patience;
+    }
+    return count;
 }
 
 void vgpu_samples_end_context(CUcontext context) {
     for (uint32_t i = 0; i < SAMPLES; i++) {
         uint32_t state = RELAXED_LOAD(&samples[i].state);
-        if (samples[i].context != context || state == SAMPLE_TAKEN) continue;
+        if (RELAXED_LOAD(&samples[i].context) != context || state == SAMPLE_TAKEN) continue;
         if (!__atomic_compare_exchange_n(&samples[i].state, &state, SAMPLE_TAKEN, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) continue;
-        samples[i].context = 0; /* the events went with it */
+        RELAXED_STORE(&samples[i].context, (CUcontext)0); /* the events went with it */
         RELEASE_STORE(&samples[i].state, SAMPLE_FREE);
     }
 }

@@ -23,6 +23,9 @@ void vgpu_samples_collect(void);
 /* True while a measured launch of this card has been under way for so long that more would only queue up. */
 bool vgpu_samples_are_behind(const struct vgpu_device *device);
 
+/* Measured launches of this card that are under way, but for those that seem to wait for something else. */
+unsigned vgpu_samples_underway(const struct vgpu_device *device);
+
 /* True where several streams are in use, so that only a launch after a rest can be measured. */
 bool vgpu_samples_want_rested(void);
 

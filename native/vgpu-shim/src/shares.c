@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -62,44 +64,68 @@ static void add_share(const char *folder) {
 
 static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
+/* Whether the node has mounted the share: its limits are read-only, and no tenant can make a mount. A folder that a
+ * program has made beside it would otherwise add to what it may have. */
+static bool is_mounted(const char *folder) {
+    char path[VGPU_PATH_SIZE];
+    struct statfs status;
+    if (snprintf(path, sizeof path, "%s/limits", folder) >= (int)sizeof path) return false;
+    return statfs(path, &status) < 0 || (status.f_flags & ST_RDONLY);
+}
+
+static void add_mounted_share(const char *folder) {
+    if (is_mounted(folder)) add_share(folder);
+    else vgpu_log(VGPU_LOG_ERROR, "share %s is left out: its limits are not mounted read-only", folder);
+}
+
 /* Adds the shares in `root` in the order of their keys: every process of the container walks the same way. */
-static void add_folder(const char *root) {
+static void add_folder(const char *root, void (*add)(const char *folder)) {
     struct dirent **entries = 0;
     int count = scandir(root, &entries, 0, by_name);
     for (int i = 0; i < count; i++) {
         char folder[VGPU_PATH_SIZE];
         int length = snprintf(folder, sizeof folder, "%s/%s", root, entries[i]->d_name);
-        if (entries[i]->d_name[0] != '.' && length < (int)sizeof folder) add_share(folder);
+        if (entries[i]->d_name[0] != '.' && length < (int)sizeof folder) add(folder);
         free(entries[i]);
     }
     free(entries);
 }
 
+static void make_share_from_words(const char *variable, const char *words) {
+    char folder[VGPU_PATH_SIZE], uuid[VGPU_UUID_SIZE];
+    int result = vgpu_environment_share(words, folder, sizeof folder);
+    if (result == 0) return;
+    vgpu_log(VGPU_LOG_ERROR, "%s makes no share: %s", variable, strerror(-result));
+    struct vgpu_device *device = vgpu_environment_denies(words, uuid) ? device_for(uuid) : 0;
+    if (device) device->refuses = true;
+}
+
 static void make_shares_from_environment(void) {
-    for (char **variable = environ; variable && *variable; variable++) {
-        char folder[VGPU_PATH_SIZE];
-        if (strncmp(*variable, VARIABLE_PREFIX, strlen(VARIABLE_PREFIX)) != 0) continue;
-        int result = vgpu_environment_share(*variable + strlen(VARIABLE_PREFIX), folder, sizeof folder);
-        if (result < 0) vgpu_log(VGPU_LOG_ERROR, "%s makes no share: %s", *variable, strerror(-result));
-    }
+    for (char **variable = environ; variable && *variable; variable++)
+        if (strncmp(*variable, VARIABLE_PREFIX, strlen(VARIABLE_PREFIX)) == 0)
+            make_share_from_words(*variable, *variable + strlen(VARIABLE_PREFIX));
+}
+
+static size_t describe(char *text, size_t size, const struct vgpu_device *device, const struct vgpu_limits *limits) {
+    static const char *const policies[] = {"fixed", "burst", "shared"};
+    char swap[40] = "";
+    if (limits->flags & VGPU_FLAG_OVERSUBSCRIBE)
+        snprintf(swap, sizeof swap, ", swap %llu bytes", (unsigned long long)limits->swap_bytes);
+    return (size_t)snprintf(text, size, "; %.63s of %s: memory %llu bytes%s, cores %u %%, policy %s, priority %s",
+                            limits->share_key, device->uuid, (unsigned long long)limits->memory_current_bytes, swap,
+                            limits->cores_current,
+                            limits->compute_policy < 3 ? policies[limits->compute_policy] : "unknown",
+                            limits->priority == VGPU_PRIORITY_HIGH ? "high" : "low");
 }
 
 /* The one line at the start: version, shares and their limits. */
 static void tell(void) {
-    static const char *const policies[] = {"fixed", "burst", "shared"};
     char line[VGPU_LOG_LINE_SIZE];
     size_t length = 0;
     unsigned count = 0;
     for (unsigned i = 0; i < device_count; i++)
-        for (unsigned n = 0; n < devices[i].share_count && length < sizeof line; n++, count++) {
-            const struct vgpu_limits *limits = devices[i].shares[n].limits;
-            length += (size_t)snprintf(line + length, sizeof line - length,
-                                       "; %.63s of %s: memory %llu bytes, cores %u %%, policy %s, priority %s",
-                                       limits->share_key, devices[i].uuid,
-                                       (unsigned long long)limits->memory_current_bytes, limits->cores_current,
-                                       limits->compute_policy < 3 ? policies[limits->compute_policy] : "unknown",
-                                       limits->priority == VGPU_PRIORITY_HIGH ? "high" : "low");
-        }
+        for (unsigned n = 0; n < devices[i].share_count && length < sizeof line; n++, count++)
+            length += describe(line + length, sizeof line - length, &devices[i], devices[i].shares[n].limits);
     vgpu_log(VGPU_LOG_INFO, "libvgpu %s, abi %u.%u, %u share(s)%s", VGPU_VERSION, VGPU_ABI_MAJOR, VGPU_ABI_MINOR, count,
              count ? line : "");
 }
@@ -110,10 +136,10 @@ static void attach(void) {
     memset(devices, 0, sizeof devices);
     vgpu_process_begin();
     if (access(MOUNTED_SHARES, F_OK) == 0) {
-        add_folder(MOUNTED_SHARES);
+        add_folder(MOUNTED_SHARES, add_mounted_share);
     } else {
         make_shares_from_environment();
-        if (vgpu_environment_root(root, sizeof root)) add_folder(root);
+        if (vgpu_environment_root(root, sizeof root)) add_folder(root, add_share);
     }
     bool enforced = false;
     for (unsigned i = 0; i < device_count; i++) enforced |= devices[i].share_count || devices[i].refuses;

@@ -122,11 +122,8 @@ static struct vgpu_usage_slot *first_slot(struct vgpu_region *region) {
     return slot;
 }
 
-struct vgpu_usage_slot *vgpu_region_slot(struct vgpu_region *region) {
-    struct vgpu_usage_slot *slot = ACQUIRE_LOAD(&region->slot);
-    bool same = vgpu_same_process();
-    if (VGPU_LIKELY(slot && same)) return slot;
-    if (!same) vgpu_forget_parent();
+VGPU_SELDOM struct vgpu_usage_slot *vgpu_region_first_slot(struct vgpu_region *region) {
+    if (!vgpu_same_process()) vgpu_forget_parent();
     return first_slot(region);
 }
 
@@ -137,6 +134,7 @@ static void close_if_ours(const struct vgpu_region *region, int *file) {
 
 void vgpu_region_forget_slot(struct vgpu_region *region) {
     memset(&region->lock, 0, sizeof region->lock);
+    memset(&region->change_lock, 0, sizeof region->change_lock);
     region->slot = 0;
     region->held = 0;
     close_if_ours(region, &region->lock_file);

@@ -71,13 +71,14 @@ static bool reserve(struct vgpu_charge *charge, struct vgpu_device *device, uint
     for (unsigned i = 0; i < device->share_count; i++) {
         if (!take(&device->shares[i], bytes)) continue;
         charge->parts[i] = bytes;
+        charge->payers = i + 1;
         return true;
     }
     return false;
 }
 
 void vgpu_swap_end(struct vgpu_charge *charge, uint64_t bytes) {
-    for (unsigned i = 0; i < charge->device->share_count && bytes; i++) {
+    for (unsigned i = 0; i < charge->payers && bytes; i++) {
         struct vgpu_usage_slot *slot = ACQUIRE_LOAD(&charge->device->shares[i].slot);
         uint64_t part = bytes < charge->parts[i] ? bytes : charge->parts[i];
         if (slot) __atomic_fetch_sub(&slot->swap_bytes, part, __ATOMIC_SEQ_CST);

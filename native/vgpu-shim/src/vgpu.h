@@ -15,6 +15,9 @@
 #define VGPU_LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define VGPU_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
+/* What is seldom called: kept out of its callers, so that they need fewer registers, and save and restore none. */
+#define VGPU_SELDOM __attribute__((noinline, cold))
+
 /* The vendor's function itself, typed: REAL(cuMemAlloc_v2)(&address, size). */
 #define REAL(name) ((vgpu_fn_##name)vgpu_real(VGPU_##name))
 
@@ -30,6 +33,7 @@
 #endif
 
 #define RELAXED_LOAD(pointer) __atomic_load_n((pointer), __ATOMIC_RELAXED)
+#define RELAXED_STORE(pointer, value) __atomic_store_n((pointer), (value), __ATOMIC_RELAXED)
 #define ACQUIRE_LOAD(pointer) __atomic_load_n((pointer), __ATOMIC_ACQUIRE)
 #define RELEASE_STORE(pointer, value) __atomic_store_n((pointer), (value), __ATOMIC_RELEASE)
 

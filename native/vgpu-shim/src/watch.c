@@ -6,14 +6,19 @@
 
 #include "budget.h"
 #include "cards.h"
+#include "identity.h"
 #include "pass.h"
 #include "samples.h"
 
 #define ASK_EVERY 4u              /* turns */
+#define LOOK_EVERY 10u            /* turns, where nothing is capped */
+#define GROWING_LOOKS 2u          /* that see the figure grow */
+#define CROWDED_FOR_NS 2000000000u
 #define IDLE_BELOW 5u             /* percent that others use */
 #define MARGIN 5u                 /* percent that a high share leaves beside what others use */
 #define WANTED_FOR_NS 500000000u  /* after a sign that others want the card */
-#define LEAST_COMPARED_NS 5000000u
+#define LEAST_COMPARED_NS 2000000u
+#define MANY_COMPARED 8u
 #define CORRECT_EVERY_NS 1200000000u /* NVML's figure is over a second: one after the last change */
 #define CORRECTION_ONE 4096u
 #define LEAST_CORRECTION (CORRECTION_ONE / 4)
@@ -30,33 +35,37 @@ enum vgpu_company vgpu_watch_company(const struct vgpu_device *device) {
 
 uint32_t vgpu_watch_arrivals(const struct vgpu_device *device) { return RELAXED_LOAD(&device->watched.arrivals); }
 
+bool vgpu_watch_is_crowded(const struct vgpu_device *device) { return !RELAXED_LOAD(&device->watched.free); }
+
 uint32_t vgpu_watch_ceiling(const struct vgpu_device *device) { return RELAXED_LOAD(&device->watched.ceiling); }
 
 int64_t vgpu_watch_corrected(const struct vgpu_device *device, uint64_t estimate_ns) {
     uint32_t correction = RELAXED_LOAD(&device->watched.correction);
-    return (int64_t)(correction ? estimate_ns * correction / CORRECTION_ONE : estimate_ns);
+    uint64_t corrected = correction ? estimate_ns * correction / CORRECTION_ONE : estimate_ns;
+    return corrected ? (int64_t)corrected : 1;
 }
 
 void vgpu_watch_compare(struct vgpu_device *device, uint64_t span_ns, uint64_t usual_ns) {
     __atomic_fetch_add(&device->watched.span_ns, span_ns, __ATOMIC_RELAXED);
     __atomic_fetch_add(&device->watched.usual_ns, usual_ns, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&device->watched.compared, 1, __ATOMIC_RELAXED);
     if (usual_ns > RELAXED_LOAD(&device->watched.longest_ns)) __atomic_store_n(&device->watched.longest_ns, usual_ns, __ATOMIC_RELAXED);
 }
 
 static void publish_launches(struct vgpu_device *device) {
     uint64_t sum = 0;
     for (unsigned i = 0; i < VGPU_COUNTERS; i++) sum += RELAXED_LOAD(&device->counters[i].launches);
-    if (sum == device->watched.published_launches || !device->share_count) return;
+    if (sum == RELAXED_LOAD(&device->watched.published_launches) || !device->share_count) return;
     struct vgpu_usage_slot *slot = vgpu_region_slot(&device->shares[0]);
     if (!slot) return;
-    __atomic_fetch_add(&slot->launches, sum - device->watched.published_launches, __ATOMIC_RELAXED);
-    __atomic_store_n(&slot->last_launch_ns, vgpu_now_ns(), __ATOMIC_RELAXED);
-    device->watched.published_launches = sum;
+    uint64_t before = __atomic_exchange_n(&device->watched.published_launches, sum, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&slot->launches, sum - before, __ATOMIC_RELAXED);
+    RELAXED_STORE(&slot->last_launch_ns, vgpu_now_ns());
 }
 
 /* Passes were given out under other terms than these. */
 static void notice_changes(struct vgpu_device *device, uint64_t now) {
-    uint32_t terms = vgpu_budget_limit(device) << 1 | vgpu_budget_is_paused(device);
+    uint32_t terms = vgpu_budget_limit(device) << 2 | (uint32_t)vgpu_watch_is_crowded(device) << 1 | vgpu_budget_is_paused(device);
     if (terms == device->watched.terms) return;
     device->watched.terms = terms;
     device->watched.corrected_ns = now; /* NVML still measures what was before */
@@ -68,8 +77,9 @@ static void notice_waiting(struct vgpu_device *device, uint64_t now) {
     if (RELAXED_LOAD(&device->watched.usual_ns) < LEAST_COMPARED_NS) return;
     uint64_t span = __atomic_exchange_n(&device->watched.span_ns, 0, __ATOMIC_RELAXED);
     uint64_t usual = __atomic_exchange_n(&device->watched.usual_ns, 0, __ATOMIC_RELAXED);
-    bool waits = span > usual + usual / 4;
-    if (waits && device->watched.waited) device->watched.wanted_until_ns = now + WANTED_FOR_NS;
+    bool many = __atomic_exchange_n(&device->watched.compared, 0, __ATOMIC_RELAXED) >= MANY_COMPARED;
+    bool waits = span > usual + usual / 4, surely = many && span > usual + usual / 2;
+    if (surely || (waits && device->watched.waited)) device->watched.wanted_until_ns = now + WANTED_FOR_NS;
     device->watched.waited = waits;
 }
 
@@ -102,8 +112,9 @@ static uint32_t paid_between(uint64_t from_ns, uint64_t to_ns, uint64_t from, ui
     return to_ns > from_ns && to > from ? (uint32_t)((to - from) * 100 / (to_ns - from_ns)) : 0;
 }
 
-/* The estimates follow what NVML measured of this process, slowly, and only when both stood still for a
- * second; a difference of two points, or of two of the longest launches, is noise. */
+/* The estimates follow what NVML measured of this process, only when both stood still for a second, and by half when
+ * it is less than was paid: a limit is sooner kept than used up. A difference of two points, or of two of the longest
+ * launches, is noise. */
 static void correct(struct vgpu_device *device, uint64_t moment, uint32_t measured) {
     const struct vgpu_reading *r = device->watched.readings;
     unsigned last = VGPU_READINGS - 1, middle = last / 2;
@@ -117,7 +128,7 @@ static void correct(struct vgpu_device *device, uint64_t moment, uint32_t measur
     bool differs = measured > paid + band || paid > measured + band;
     if (!steady || !differs || measured < 3 || paid < 3) return;
     uint64_t now = device->watched.correction ? device->watched.correction : CORRECTION_ONE;
-    uint64_t next = now * (paid + measured) / (2 * paid);
+    uint64_t next = measured > paid ? now * measured / paid : now * (paid + measured) / (2 * paid);
     next = next < LEAST_CORRECTION ? LEAST_CORRECTION : next > MOST_CORRECTION ? MOST_CORRECTION : next;
     device->watched.corrected_ns = moment;
     __atomic_store_n(&device->watched.correction, (uint32_t)next, __ATOMIC_RELAXED);
@@ -163,12 +174,32 @@ static void ask_nvml(struct vgpu_device *device, uint64_t now) {
     else if (known) correct(device, now, own);
 }
 
+/* A card's queue knows no limits: who fills it keeps the others below theirs. Only NVML's own figure for the process
+ * says who fills it, since launches that nothing caps are not measured; it is over a longer time than the card's, so
+ * that it says nothing while it grows. */
+static void look_for_others(struct vgpu_device *device, uint64_t now) {
+    uint32_t card, own = 0;
+    bool tells = vgpu_card_utilisation(device, &card) && vgpu_nvml_pid();
+    if (tells) vgpu_card_process_utilisation(device, &own);
+    device->watched.looks = own >= IDLE_BELOW ? device->watched.looks + 1 : 0;
+    bool grows = device->watched.looks <= GROWING_LOOKS;
+    if (!grows && card >= own + IDLE_BELOW) device->watched.crowded_until_ns = now + CROWDED_FOR_NS;
+    __atomic_store_n(&device->watched.free, !tells || (!grows && now >= device->watched.crowded_until_ns), __ATOMIC_RELAXED);
+}
+
+static void ask_others(struct vgpu_device *device, uint64_t now) {
+    bool capped = vgpu_budget_limit(device);
+    uint32_t turn = device->watched.turn++;
+    if (capped && turn % ASK_EVERY == 0) ask_nvml(device, now);
+    if (!capped && turn % LOOK_EVERY == 0 && device->share_count) look_for_others(device, now);
+}
+
 void vgpu_watch(struct vgpu_device *device) {
     uint64_t now = vgpu_now_ns();
     publish_launches(device);
     vgpu_samples_collect();
     notice_waiting(device, now);
-    if (device->watched.turn++ % ASK_EVERY == 0 && vgpu_budget_limit(device)) ask_nvml(device, now);
+    ask_others(device, now);
     bool bursts = vgpu_budget_may_burst(device) && device->watched.readings[1].at_ns;
     __atomic_store_n(&device->watched.ceiling, bursts ? ceiling(device, now, device->watched.others) : 0, __ATOMIC_RELAXED);
     notice_changes(device, now);

@@ -15,6 +15,9 @@ enum vgpu_company vgpu_watch_company(const struct vgpu_device *device);
 /* How often somebody has come while this process was alone. */
 uint32_t vgpu_watch_arrivals(const struct vgpu_device *device);
 
+/* True where nothing caps this process and others want the card, or may: then its queue is to be short. */
+bool vgpu_watch_is_crowded(const struct vgpu_device *device);
+
 /* Percent of the card that a burst share may use now, its guarantee included; 0: nothing beyond that. */
 uint32_t vgpu_watch_ceiling(const struct vgpu_device *device);
 

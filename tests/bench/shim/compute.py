@@ -16,12 +16,14 @@ from queue import SimpleQueue
 
 import statefile
 
+from drivers import shim_abi as abi
 from tests.bench.shim.machine import IMAGE, Machine
 from tests.shim.sharefiles import ShareFiles
 from tests.simgpu import installation
 
 WINDOW_NS = 500_000_000
 SETTLE_S = 1.5
+GIVEN_BACK_NS = 40_000_000
 LARGE_GRID = 4096
 
 
@@ -89,16 +91,22 @@ def running(machine: Machine, card: int, tenants: Sequence[tuple[ShareFiles | No
             machine.cards.clients.remove(client)
 
 
-def percentages(machine: Machine, card: int, pids: Sequence[int], windows: int) -> list[list[float]]:
-    """Percent of the card per pid and window, from now on."""
+def accounts(machine: Machine, card: int, pids: Sequence[int]) -> list[statefile.Account]:
+    """What the card has written down of each process."""
     state = statefile.OpenState.at(machine.cards.state).state
     slots = {int(slot.pid): slot for slot in state.slots if slot.taken}
+    return [slots[pid].accounts[card] for pid in pids]
+
+
+def percentages(machine: Machine, card: int, pids: Sequence[int], windows: int) -> list[list[float]]:
+    """Percent of the card per pid and window, from now on."""
+    found = accounts(machine, card, pids)
     shares: list[list[float]] = [[] for _ in pids]
     start = time.monotonic_ns()
     for _ in range(windows):
         time.sleep(max(0.0, (start + WINDOW_NS - time.monotonic_ns()) / 1e9))
-        for pid, share in zip(pids, shares, strict=True):
-            share.append(100 * _busy_between(slots[pid].accounts[card], start, start + WINDOW_NS) / WINDOW_NS)
+        for account, share in zip(found, shares, strict=True):
+            share.append(100 * _busy_between(account, start, start + WINDOW_NS) / WINDOW_NS)
         start += WINDOW_NS
     return shares
 
@@ -153,9 +161,42 @@ def two_shares(machine: Machine, kernel_us: int, windows: int) -> tuple[float, f
     return statistics.mean(low), statistics.mean(high)
 
 
-def throughput(machine: Machine, kernel_us: int, windows: int, *, shim: bool) -> float:
-    """Mean percent of the card that one process takes on the bare driver, or in a share of 100."""
-    share = machine.share(f"all-{kernel_us}", cores=100) if shim else None
+def _whole(machine: Machine, share: ShareFiles | None, kernel_us: int, windows: int) -> float:
     with running(machine, 0, [(share, Load(kernel_us))]) as pids:
         time.sleep(SETTLE_S)
         return statistics.mean(percentages(machine, 0, pids, windows)[0])
+
+
+def throughput(machine: Machine, kernel_us: int, rounds: int) -> tuple[float, float]:
+    """Percent of the card that one process takes on the bare driver, and in a share of 100: in turn, medians."""
+    share = machine.share(f"all-{kernel_us}", cores=100)
+    bare, ours = zip(
+        *((_whole(machine, None, kernel_us, 3), _whole(machine, share, kernel_us, 3)) for _ in range(rounds)),
+        strict=True,
+    )
+    return statistics.median(bare), statistics.median(ours)
+
+
+def beside_unlimited(machine: Machine, kernel_us: int, windows: int) -> tuple[float, float, float]:
+    """Mean percent of a share of 50 and of two that nothing limits, all wanting all they can get."""
+    guaranteed = machine.share(f"guaranteed-{kernel_us}", cores=50)
+    others = [machine.share(f"unlimited-{kernel_us}-{n}", policy=abi.COMPUTE_SHARED) for n in range(2)]
+    with running(machine, 0, [(share, Load(kernel_us)) for share in (guaranteed, *others)]) as pids:
+        time.sleep(SETTLE_S)
+        first, second, third = (statistics.mean(found) for found in percentages(machine, 0, pids, windows))
+    return first, second, third
+
+
+def given_back_ms(machine: Machine, kernel_us: int) -> float:
+    """Milliseconds from another's first kernel on until a burst share of 30 that had the card alone is back near 30."""
+    burst = machine.share(f"burst-{kernel_us}", cores=30, policy=abi.COMPUTE_BURST)
+    other = machine.share(f"wants-{kernel_us}", cores=60)
+    with running(machine, 0, [(burst, Load(kernel_us))]) as (first,):
+        time.sleep(2 * SETTLE_S)
+        with running(machine, 0, [(other, Load(kernel_us))]) as (second,):
+            time.sleep(1.0)
+            had, wants = accounts(machine, 0, [first, second])
+            since, now = wants.trace[0].start, time.monotonic_ns()
+            starts = range(since, min(now, since + 10**9) - GIVEN_BACK_NS, GIVEN_BACK_NS)
+            late = [start for start in starts if _busy_between(had, start, start + GIVEN_BACK_NS) > GIVEN_BACK_NS / 2]
+    return (max(late) + GIVEN_BACK_NS - since) / 1e6 if late else 0.0

@@ -1,13 +1,16 @@
-/* A share whose files anybody may have written, used by one process: maps, takes, gives and repairs, while bytes of
- * both files change under it. Any input must end without a fault, and an unspoiled total must stay within its limit.
+/* A share whose files anybody may have written, used by one process: maps, takes, gives, repairs and pays for launches,
+ * while bytes of both files change under it. Any input must end without a fault, an unspoiled total must stay within its
+ * limit, and nobody is told to wait for longer than a launch can have cost.
  *
  * The input is a list of steps of 12 bytes: what, slot, offset, value. */
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "../../src/budget.h"
 #include "../units/unit.h"
 
 extern struct vgpu_region unit_region;
+extern uint32_t unit_ceiling;
 static struct vgpu_region *const region = &unit_region;
 
 struct step {
@@ -15,9 +18,10 @@ struct step {
     uint16_t offset;
     uint64_t value;
 };
-enum { PATCH_LIMITS, PATCH_HEAD, PATCH_SLOT, CUT_LIMITS, CUT_USAGE, MAP, TAKE, TAKE_PART, GIVE, REPAIR, ASK, FORGET, STEPS };
+enum { PATCH_LIMITS, PATCH_HEAD, PATCH_SLOT, CUT_LIMITS, CUT_USAGE, MAP, TAKE, TAKE_PART, GIVE, REPAIR, ASK, FORGET, DRAW, PAY, STEPS };
 
 #define LIMIT (64 * MIB)
+#define LONGEST_LAUNCH_NS 3600000000000ll /* no debt is larger, so 100 times that at a limit of one percent */
 
 static char folder[64];
 static char *files[2]; /* the share's files as the world outside maps them */
@@ -104,6 +108,20 @@ static void map_with_size(const char *name, size_t size, uint64_t cut) {
     spoiled = true;
 }
 
+static struct vgpu_device *card(void) {
+    static struct vgpu_device device;
+    device.shares[0] = *region;
+    device.share_count = 1;
+    return &device;
+}
+
+static void draw(const struct step *step) {
+    uint64_t wait = 0;
+    unit_ceiling = step->slot % 101;
+    if (!vgpu_budget_take(card(), (int64_t)(step->value % LONGEST_LAUNCH_NS), &wait))
+        CHECK(wait <= 100 * (uint64_t)(LONGEST_LAUNCH_NS + 1));
+}
+
 static void run(const struct step *step, uint64_t held[4]) {
     bool mapped = region->usage != 0;
     spoiled |= step->what % STEPS <= PATCH_SLOT;
@@ -137,7 +155,13 @@ static void run(const struct step *step, uint64_t held[4]) {
         if (mapped && !spoiled) CHECK(vgpu_region_memory_limit(region) == LIMIT && !vgpu_region_is_paused(region));
         if (mapped) CHECK(vgpu_region_cores_limit(region) < 100);
         break;
-    default:
+    case DRAW:
+        if (mapped) draw(step);
+        break;
+    case PAY:
+        if (mapped) vgpu_budget_charge(card(), (int64_t)step->value % LONGEST_LAUNCH_NS);
+        break;
+    default: /* FORGET */
         if (mapped) leave();
         memset(held, 0, 4 * sizeof *held);
     }

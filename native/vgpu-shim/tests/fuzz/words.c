@@ -47,6 +47,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     variable[size] = 0;
     int result = vgpu_environment_share(variable, folder, sizeof folder);
     CHECK(result == 0 || result == -EINVAL || result == -ENAMETOOLONG);
+    char uuid[VGPU_UUID_SIZE];
+    if (vgpu_environment_denies(variable, uuid)) CHECK(uuid[0] && memchr(uuid, 0, sizeof uuid));
     if (result == 0) check_made(variable, folder);
     free(variable);
     return 0;

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "../../src/budget.h"
 #include "unit.h"
 
 extern struct vgpu_region unit_region;
@@ -300,6 +301,7 @@ static void words_make_a_share_or_say_why_not(const char *folder) {
         "A=uuid=x,memory=5,cores=101", "A=uuid=x,memory=99999999999999999999", "A=uuid=x,memory=5,policy=fast",
         "A=uuid=x,memory=5,colour=red", "../A=uuid=x,memory=5", "=uuid=x,memory=5", "A=uuid=x,memory=0",
         "A=uuid=x,memory=5 ", "A=uuid=x,,memory=5",
+        "A=uuid=x,memory=5,swap=-1", "A=uuid=x,memory=5,swap=9223372036854775808", "A=uuid=x,memory=5,onerror=exit",
     };
     char made[VGPU_PATH_SIZE], path[PATH_MAX];
     struct vgpu_region mine;
@@ -312,8 +314,29 @@ static void words_make_a_share_or_say_why_not(const char *folder) {
     CHECK(mine.limits->memory_current_bytes == MIB && mine.limits->cores_current == 30);
     CHECK(mine.limits->compute_policy == VGPU_COMPUTE_BURST && mine.limits->priority == VGPU_PRIORITY_HIGH);
     CHECK(strcmp(mine.limits->device_uuid, UNIT_UUID) == 0 && strcmp(mine.limits->share_key, "WORDS") == 0);
+    CHECK(mine.limits->flags == 0 && mine.limits->swap_bytes == 0);
     munmap(mine.usage, VGPU_USAGE_SIZE);
     munmap((void *)(uintptr_t)mine.limits, VGPU_LIMITS_SIZE);
+    CHECK(vgpu_environment_share("MORE=uuid=" UNIT_UUID ",memory=1048576,swap=4096,onerror=deny", made, sizeof made) == 0);
+    CHECK(vgpu_region_map(&mine, made) == 0 && mine.limits->swap_bytes == 4096);
+    CHECK(mine.limits->flags == (VGPU_FLAG_OVERSUBSCRIBE | VGPU_FLAG_DENY_ON_ERROR));
+    munmap(mine.usage, VGPU_USAGE_SIZE);
+    munmap((void *)(uintptr_t)mine.limits, VGPU_LIMITS_SIZE);
+}
+
+static void a_budget_that_somebody_spoilt_makes_nobody_wait_for_years(const char *folder) {
+    static const int64_t spoilt[] = {INT64_MIN, INT64_MIN + 1, -INT64_MAX / 2, INT64_MAX};
+    static struct vgpu_device device;
+    struct vgpu_limits limits = unit_limits(MIB);
+    limits.cores_guaranteed = limits.cores_current = 30;
+    unit_write(folder, "limits", &limits, sizeof limits);
+    device.shares[0] = *region;
+    device.share_count = 1;
+    for (unsigned i = 0; i < sizeof spoilt / sizeof *spoilt; i++) {
+        uint64_t wait = 0;
+        __atomic_store_n(&region->usage->budget_ns, spoilt[i], __ATOMIC_SEQ_CST);
+        while (!vgpu_budget_take(&device, 1000, &wait)) CHECK(wait <= 1000000000ull);
+    }
 }
 
 int main(int count, char **words) {
@@ -350,5 +373,6 @@ int main(int count, char **words) {
     RUN(what_is_lent_or_paused_ends_with_the_lenders_heartbeat(folder));
     RUN(files_that_are_not_a_shares_are_refused(folder));
     RUN(words_make_a_share_or_say_why_not(folder));
+    RUN(a_budget_that_somebody_spoilt_makes_nobody_wait_for_years(folder));
     return 0;
 }

@@ -3,6 +3,7 @@
  * Prints what happened as JSON. */
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #include "unit.h"
 
@@ -50,6 +51,7 @@ static pid_t start_victim(uint64_t seed) {
     pid_t child = fork();
     CHECK(child >= 0);
     if (child) return child;
+    CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0); /* nobody is left to run on when a test gives up */
     vgpu_region_forget_slot(region);
     vgpu_process_begin();
     pthread_t thread;
