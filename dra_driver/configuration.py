@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -33,6 +33,8 @@ from dra_driver.kube.quantities import whole
 
 API_VERSION = "vgpu.hami.io/v1alpha1"
 KIND = "NodeConfig"
+
+_File = TypeVar("_File", bound=BaseModel)
 
 
 class CardMode(StrEnum):
@@ -147,14 +149,31 @@ class NodeConfig(_Part):
     cards: Cards = Cards()
 
 
+class ControllerConfig(_Part):
+    """The file of the controller: settings alone."""
+
+    api_version: Literal["vgpu.hami.io/v1alpha1"]
+    kind: Literal["ControllerConfig"]
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+
+
 def read_configuration(path: Path) -> NodeConfig:
-    """Read the file. Raises SettingsRejected, which names the file and the path of the field."""
+    """Read a node's file. Raises SettingsRejected, which names the file and the path of the field."""
+    return _read(path, NodeConfig)
+
+
+def read_controller_configuration(path: Path) -> ControllerConfig:
+    """Read the controller's file. Raises SettingsRejected, which names the file and the path of the field."""
+    return _read(path, ControllerConfig)
+
+
+def _read(path: Path, kind: type[_File]) -> _File:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise SettingsRejected(f"configuration {path}: {' '.join(str(error).split())}") from error
     try:
-        return NodeConfig.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(f"{_spell(problem['loc'])}: {problem['msg']}" for problem in error.errors())
         raise SettingsRejected(f"configuration {path}: {problems}") from error

@@ -8,6 +8,10 @@
     ├── OverCommitted           a card would be promised beyond what it has
     ├── CheckpointUnreadable    the record of prepared claims is damaged
     ├── ShimMissing             the library that enforces limits is not there to be installed
+    ├── NodeInUse               a node is to be cleaned that is not done with the driver
+    ├── DriverInUse             the driver is to be taken away while claims hold its devices
+    ├── NotLeading              another replica may hold the Lease by now (dra_driver.controller.lease)
+    ├── KindNotServed           Kubernetes lacks what the controller watches (dra_driver.controller.serving)
     └── KubeError               the API server said no, or nothing (dra_driver.kube.errors)
 
 Every error names the object and, where there is one, the field. `retriable` tells whether the same call
@@ -64,3 +68,11 @@ class CheckpointUnreadable(HamiDraError):
 
 class ShimMissing(HamiDraError):
     """libvgpu.so is not where the settings say."""
+
+
+class NodeInUse(HamiDraError):
+    """A node plugin lives on the node, or its record has prepared claims."""
+
+
+class DriverInUse(HamiDraError):
+    """Claims of the cluster hold devices of the driver."""

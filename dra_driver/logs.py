@@ -31,3 +31,23 @@ def configure(*, level: str, style: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def adopt(library: str, *, level: int) -> None:
+    """Let what a library logs in its own way, from `level` on, come out as events of ours."""
+    logger = logging.getLogger(library)
+    logger.handlers = [_Adopting()]
+    logger.propagate = False
+    logger.setLevel(level)
+
+
+class _Adopting(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        log: structlog.stdlib.BoundLogger = structlog.get_logger(record.name)
+        log.log(
+            record.levelno,
+            "library_said",
+            library=record.name,
+            message=record.getMessage(),
+            error=str(record.exc_info[1]) if record.exc_info else None,
+        )

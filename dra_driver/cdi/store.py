@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dra_driver.cdi.spec import Spec
-from drivers.files import remove_whole, sync_folder, write_whole
+from drivers.files import remove_whole, write_whole
 
 
 class CdiStore:
@@ -26,9 +26,12 @@ class CdiStore:
 
         Not synced: after a power cut a claim is prepared anew, and the folder is usually empty after a boot.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
         content = json.dumps(spec.to_json()).encode() + b"\n"
-        write_whole(self.path(name), content, mode=0o644, durable=False)
+        try:
+            write_whole(self.path(name), content, mode=0o644, durable=False)
+        except FileNotFoundError:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path(name), content, mode=0o644, durable=False)
 
     def exists(self, name: str) -> bool:
         """Tell whether there is a spec of that name."""
@@ -48,9 +51,16 @@ class CdiStore:
         return tuple(device for device in named if isinstance(device, str))
 
     def remove(self, name: str) -> None:
-        """Remove a spec; one that is not there is a success. Raises OSError."""
-        if remove_whole(self.path(name)):
-            sync_folder(self._folder)
+        """Remove a spec; one that is not there is a success. Raises OSError.
+
+        Not synced: what a power cut brings back is removed by the first start after it.
+        """
+        remove_whole(self.path(name))
+
+    def sweep_unfinished(self) -> None:
+        """Remove what a crash or a power cut has left of specs that were being written. Raises OSError."""
+        for path in self._folder.glob(f".{self._prefix}*.json.tmp"):
+            path.unlink(missing_ok=True)
 
     def names(self) -> set[str]:
         """List the names of our specs."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 import structlog
 
@@ -45,6 +45,8 @@ class ClaimCache:
         self._claims = claims
         self._ours = ours
         self._on_miss = on_miss
+        self.on_allocated_anew: Callable[[ClaimRef], None] = lambda _ref: None
+        """Hears of a claim whose allocation is another one than was known."""
         self._clock = clock
         self._known: dict[str, Claim] = {}
         # Claims whose allocation may be another one by now, and among them those that nobody here holds any more.
@@ -59,6 +61,11 @@ class ClaimCache:
         """Set once all claims have been read for the first time."""
         return self._listed
 
+    def at_hand(self, ref: ClaimRef, /) -> Claim | None:
+        """See Claims."""
+        known = self._known.get(ref.uid)
+        return known if not self._doubt(ref, known) else None
+
     async def get(self, ref: ClaimRef) -> Claim:
         """Return a claim, from the API server where what is known cannot be relied on. Raises as ApiClaims.get."""
         known = self._known.get(ref.uid)
@@ -72,12 +79,12 @@ class ClaimCache:
         """Return what is known of a claim that holds something of ours, however old it is."""
         return self._known.get(uid)
 
-    def claims(self) -> tuple[Claim, ...]:
-        """List the claims that hold something of this node, as far as is known.
+    def claims(self, *, besides: Set[str] = frozenset()) -> tuple[Claim, ...]:
+        """List the claims that hold something of this node, as far as is known; not those with these UIDs.
 
         One that was unprepared here holds nothing, though the API may show it as allocated for a while.
         """
-        return tuple(claim for uid, claim in self._known.items() if uid not in self._unprepared)
+        return tuple(self._known[uid] for uid in self._known.keys() - self._unprepared - besides)
 
     def trusted(self) -> bool:
         """Tell whether what is known is as new as the watch can make it."""
@@ -143,9 +150,12 @@ class ClaimCache:
         if event.get("type") in ("ADDED", "MODIFIED"):
             kept = next(iter(self._kept([wire])), None)
             if kept is not None:
-                if self._known.get(uid, kept).results != kept.results:
+                moved = self._known.get(uid, kept).results != kept.results
+                if moved:
                     self._forget(uid)
                 self._known[uid] = kept
+                if moved:
+                    self.on_allocated_anew(kept.ref)
             else:
                 self._forget(uid)
         elif event.get("type") == "DELETED":

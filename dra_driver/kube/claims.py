@@ -123,6 +123,10 @@ class Claim:
 class Claims(Protocol):
     """Where claims come from."""
 
+    def at_hand(self, ref: ClaimRef, /) -> Claim | None:
+        """Return a claim that can be relied on without asking anybody; None where somebody must be asked."""
+        ...
+
     async def get(self, ref: ClaimRef) -> Claim:
         """Read one claim by namespace and name. Raises KubeError, ObjectRejected."""
         ...
@@ -133,6 +137,10 @@ class ApiClaims:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    def at_hand(self, _ref: ClaimRef, /) -> Claim | None:
+        """See Claims: nothing is kept here."""
+        return None
 
     async def get(self, ref: ClaimRef) -> Claim:
         """See Claims."""

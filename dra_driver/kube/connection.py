@@ -10,18 +10,18 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import aiohttp
 
-from dra_driver.kube.credentials import Credentials, of_kubeconfig, of_service_account
+from dra_driver.kube.credentials import Credentials, read_credentials
 from dra_driver.kube.errors import KubeError, from_status
 
 JsonObject = dict[str, Any]
 
 APPLY_PATCH = "application/apply-patch+yaml"
+MERGE_PATCH = "application/merge-patch+json"
 
 _REQUEST_SECONDS = 30.0
 # The server ends a watch after this long; the read time-out lies above it, so that a dead connection is noticed.
@@ -66,11 +66,7 @@ class ServerConnection:
         Raises:
             SettingsRejected: there is neither a usable kubeconfig nor a service account.
         """
-        return cls(
-            await asyncio.to_thread(of_kubeconfig, Path(kubeconfig))
-            if kubeconfig
-            else await asyncio.to_thread(of_service_account, os.environ)
-        )
+        return cls(await asyncio.to_thread(read_credentials, kubeconfig, os.environ))
 
     async def __aenter__(self) -> Self:
         return self

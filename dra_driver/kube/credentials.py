@@ -56,6 +56,11 @@ class TokenFile:
         return self._token
 
 
+def read_credentials(kubeconfig: str, environment: Mapping[str, str]) -> Credentials:
+    """Read a kubeconfig file where one is named, the pod's service account otherwise. Raises SettingsRejected."""
+    return of_kubeconfig(Path(kubeconfig)) if kubeconfig else of_service_account(environment)
+
+
 def of_service_account(environment: Mapping[str, str], folder: Path = _SERVICE_ACCOUNT) -> Credentials:
     """Read what the kubelet gives to every pod. Raises SettingsRejected."""
     host, port = environment.get("KUBERNETES_SERVICE_HOST", ""), environment.get("KUBERNETES_SERVICE_PORT", "")
@@ -129,7 +134,7 @@ def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any], folder: Path) -> s
         context.verify_mode = ssl.CERT_NONE
     certificate = _content(user, "client-certificate", folder)
     if certificate:
-        _load_certificate(context, certificate, _content(user, "client-key", folder))
+        load_certificate(context, certificate, _content(user, "client-key", folder))
     return context
 
 
@@ -145,8 +150,11 @@ def _content(section: Mapping[str, Any], name: str, folder: Path) -> bytes:
     return (folder / str(named)).read_bytes() if named else b""
 
 
-def _load_certificate(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """Python's ssl takes a certificate of one's own from a file only: one without a name, in memory."""
+def load_certificate(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    """Give a context a certificate of one's own and its key. Raises ssl.SSLError, OSError.
+
+    Python's ssl takes them from a file only: from one without a name, in memory.
+    """
     descriptor = os.memfd_create("client-certificate", os.MFD_CLOEXEC)
     with os.fdopen(descriptor, "wb") as file:
         file.write(certificate + b"\n" + key)

@@ -4,6 +4,10 @@ A node is updated and set back while pods run, so a plugin must make sense of wh
 version after it wrote. An older document is brought up step by step. A newer one says how it can be read: either it
 only adds fields (`oldest_reader` is not above the reader's version), or it carries the same claims once more as a
 document of the version before (`earlier`).
+
+Version 2 may name a journal (journal.py), which has the changes since. A reader that knows of no journals must not
+take such a file for the whole, so the file says whose it is: one that names a journal is for readers of version 2,
+one that does not is for those of version 1 too.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dra_driver.errors import CheckpointUnreadable
 from dra_driver.kube.claims import ClaimRef
 
-VERSION = 1
+VERSION = 2
+_WITHOUT_JOURNALS = 1
 
 Document = dict[str, Any]
 
@@ -80,8 +85,16 @@ class PreparedClaim(_Record):
         return any(share.cdi_devices for share in self.shares)
 
 
-class _Claims(_Record):
+class Contents(_Record):
+    """What the file tells.
+
+    `boot_id` is the boot in which it was written, "" where it does not say; `journal` the number of the journal that
+    has the changes since, if there is one.
+    """
+
     claims: tuple[PreparedClaim, ...]
+    boot_id: str = ""
+    journal: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,7 @@ class Format:
     upgrades: Mapping[int, Callable[[Document], Document]] = field(default_factory=dict)
 
 
-CURRENT = Format()
+CURRENT = Format(upgrades={1: lambda document: {**document, "version": 2}})
 
 
 def encode_record(claim: PreparedClaim) -> str:
@@ -108,20 +121,31 @@ def decode_record(text: str) -> PreparedClaim:
         raise CheckpointUnreadable(f"record of a claim: {error}") from error
 
 
-def encode(records: Iterable[str]) -> bytes:
+def encode(records: Iterable[str], *, boot_id: str = "", journal: int | None = None) -> bytes:
     """Write the file: a line with the checksum of the rest, and the document."""
-    content = f'{{"version":{VERSION},"oldest_reader":{VERSION},"claims":[{",".join(records)}]}}'.encode()
+    head = f'"version":{VERSION},"oldest_reader":{_WITHOUT_JOURNALS if journal is None else VERSION}'
+    named = "" if journal is None else f',"journal":{journal}'
+    content = f'{{{head},"boot_id":{json.dumps(boot_id)}{named},"claims":[{",".join(records)}]}}'.encode()
     return b"%s\n%s\n" % (_checksum(content), content)
 
 
-def decode(raw: bytes, *, reader: Format = CURRENT) -> tuple[PreparedClaim, ...]:
+def decode(raw: bytes, *, reader: Format = CURRENT) -> Contents:
     """Read the file. Raises CheckpointUnreadable: damaged, or of a version that this reader cannot follow."""
     checksum, _, content = raw.partition(b"\n")
     content = content.removesuffix(b"\n")
     if checksum != _checksum(content):
         raise CheckpointUnreadable("the checksum does not match the content")
     try:
-        return _Claims.model_validate(_for_reader(json.loads(content), reader)).claims
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointUnreadable(str(error)) from error
+    return read_document(document, reader=reader)
+
+
+def read_document(document: Any, *, reader: Format = CURRENT) -> Contents:
+    """Read a document of any version that this reader can follow. Raises CheckpointUnreadable."""
+    try:
+        return Contents.model_validate(_for_reader(document, reader))
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointUnreadable(str(error)) from error
 

@@ -63,12 +63,14 @@ def _entry(driver: str, result: Result, *, ready: bool, reason: str, message: st
 
 def _granted(planned: PlannedShare) -> JsonObject:
     share = planned.share
+    host_memory = share.settings.host_memory
     return {
         "apiVersion": API_VERSION,
         "kind": "GrantedShare",
         "uuid": share.device.uuid,
         "model": share.device.model,
         "memory": binary(share.memory),
+        **({"hostMemory": binary(host_memory)} if host_memory else {}),
         "cores": share.cores,
         "computePolicy": share.settings.compute_policy.value,
         "priority": share.settings.priority.value,

@@ -17,7 +17,7 @@ from dra_driver.kubeletplugin.checkpoint_format import PreparedClaim, PreparedSh
 from dra_driver.kubeletplugin.metadata_files import MetadataFiles
 from dra_driver.kubeletplugin.plan import Plan, PlannedShare
 from dra_driver.kubeletplugin.shares import ShareFolders
-from drivers.backend import DeviceBackend
+from drivers.backend import DeviceBackend, OutlivesReboot
 from drivers.errors import DeviceNotFound
 from drivers.shim_contract import Limits, environment_name, environment_value, share_limits
 
@@ -79,10 +79,15 @@ class Effects:
         self._cdi.write(_spec_name(ref.uid), share_spec(self._driver, edits, record=encode_record(claim)))
         return claim
 
+    def outlive_reboot(self, plan: Plan) -> bool:
+        """Tell whether a vendor makes something for these shares that is still there after a reboot."""
+        vendors = {share.share.device.vendor for share in plan.shares}
+        return any(_outlives_reboot(backend) for vendor, backend in self._backends.items() if vendor in vendors)
+
     def undo(self, claim: PreparedClaim) -> None:
         """Take back all of a claim. Raises DriverError, OSError."""
         self._cdi.remove(_spec_name(claim.uid))
-        self._metadata.remove(claim.uid)
+        self._metadata.remove(claim)
         for share in reversed(claim.shares):
             self._folders.remove(share.key)
             self._release(share)
@@ -103,6 +108,13 @@ class Effects:
             shares={key: self._folders.limits(key) for key in sorted(self._folders.keys())},
         )
 
+    def strays(self, claims: Collection[PreparedClaim]) -> frozenset[str]:
+        """Name the shares and specs that are there of none of these claims. Raises OSError."""
+        specs = {_spec_name(claim.uid) for claim in claims}
+        shares = {share.key for claim in claims for share in claim.shares}
+        there = {name for name in self._cdi.names() if name.startswith(_SPEC_PREFIX)}
+        return frozenset((there - specs) | (self._folders.keys() - shares))
+
     def sweep(self, key: str, limits: Limits | None) -> bool:
         """Take back a share that no claim is known for; tells whether it could, which it can not while in use.
 
@@ -110,15 +122,26 @@ class Effects:
         """
         if self._folders.in_use(key):
             return False
+        self.sweep_void(key, limits)
+        return True
+
+    def sweep_void(self, key: str, limits: Limits | None) -> None:
+        """Take back a share that no claim is known for, and that no process uses. Raises DriverError, OSError."""
         self._folders.remove(key)
         for backend in self._backends.values():
             backend.unprepare(key, limits.device_uuid if limits else "")
-        return True
+
+    def sweep_specs(self, known: Collection[str]) -> None:
+        """Remove the specs of claims that are not among these UIDs, and unfinished ones. Raises OSError."""
+        self._cdi.sweep_unfinished()
+        for name in self._cdi.names():
+            if name.startswith(_SPEC_PREFIX) and name.removeprefix(_SPEC_PREFIX) not in known:
+                self._cdi.remove(name)
 
     def sweep_metadata(self, known: Collection[str]) -> None:
         """Remove the metadata of claims that are not among these UIDs. Raises OSError."""
         for uid in self._metadata.uids() - set(known):
-            self._metadata.remove(uid)
+            self._metadata.sweep(uid)
 
     def _make(self, planned: PlannedShare, *, fresh: bool, now_ns: int) -> ShareEdits:
         share = planned.share
@@ -168,6 +191,10 @@ def prepared_claim(ref: ClaimRef, state: State, boot_id: str, shares: Iterable[P
     return PreparedClaim(
         uid=ref.uid, namespace=ref.namespace, name=ref.name, state=state, boot_id=boot_id, shares=tuple(shares)
     )
+
+
+def _outlives_reboot(backend: object) -> bool:
+    return isinstance(backend, OutlivesReboot) and backend.outlives_reboot
 
 
 def _spec_name(claim_uid: str) -> str:

@@ -5,6 +5,7 @@ takes no new work meanwhile. A free card is drained for a moment too, for the sc
 just before, and what it gave is seen only then.
 
 Layouts in effect are kept on disk, so that a restart with another configuration knows what the claims on the node name.
+Of two plugins that live side by side during an update one leads, and the other takes over what it decides.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from dra_driver.configuration import Cards
 from dra_driver.errors import SettingsRejected
+from dra_driver.kubeletplugin.joint_file import JointFile
 from dra_driver.kubeletplugin.layout import Layout, LayoutImpossible, wanted_layout
-from drivers.files import write_whole
 from drivers.model import Device
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -52,18 +53,21 @@ class Layouts:
         *,
         node: str,
         held: Callable[[], Set[str] | None],
+        leads: Callable[[], bool] = lambda: True,
         folder: Path | None = None,
         drain_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`held`: UUIDs of cards that claims hold something of, None: not known yet. `folder`: None keeps nothing.
 
+        `leads`: whether this process decides, and no other plugin of the node.
         `drain_seconds`: for how long at least a card that was published is drained before it is laid out anew.
         """
         self._cards = cards or Cards()
         self._node = node
         self._held = held
-        self._path = folder / FILE_NAME if folder is not None else None
+        self._leads = leads
+        self._file = JointFile(folder / FILE_NAME if folder is not None else None, _File)
         self._in_effect: dict[str, Layout] = {}
         self._drain_seconds = drain_seconds
         self._clock = clock
@@ -73,14 +77,8 @@ class Layouts:
 
     def load(self) -> None:
         """Read the layouts that an earlier process left. A file that cannot be read is none."""
-        if self._path is None:
-            return
-        try:
-            self._in_effect = dict(_File.model_validate_json(self._path.read_bytes()).layouts)
-        except FileNotFoundError:
-            return
-        except (OSError, ValidationError) as error:
-            log.error("layouts_unreadable", path=str(self._path), error=str(error))
+        if (file := self._file.news()) is not None:
+            self._in_effect = dict(file.layouts)
 
     def configure(self, cards: Cards, devices: Sequence[Device]) -> None:
         """Take another configuration, if it suits all cards; it comes into effect with `settle`.
@@ -98,12 +96,16 @@ class Layouts:
     def settle(self, devices: Sequence[Device]) -> tuple[LaidOut, ...]:
         """Give every card the layout that it should have, or that it must keep for now."""
         held = self._held()
-        if held is None:
+        if held is None or not self._leads():
+            self.load()
             return tuple(LaidOut(device, self._in_effect.get(device.uuid, Layout()), False) for device in devices)
-        before = dict(self._in_effect)
-        laid_out = tuple(self._settle_one(device, device.uuid in held) for device in devices)
-        if self._in_effect != before:
-            self._save()
+        with self._file.changing():
+            self.load()
+            before = dict(self._in_effect)
+            laid_out = tuple(self._settle_one(device, device.uuid in held) for device in devices)
+            if self._in_effect != before or self._file.behind:
+                # Without them a restart only takes a card in use for a shared one.
+                self._file.write(_File(layouts=self._in_effect))
         return laid_out
 
     def _settle_one(self, device: Device, held: bool) -> LaidOut:
@@ -148,15 +150,6 @@ class Layouts:
                 reason="shares of the card are in use; it takes no new ones, and is laid out anew when they are gone",
             )
         self._waiting[device.uuid] = wanted
-
-    def _save(self) -> None:
-        """Write the layouts. Without them a restart only takes a card in use for a shared one."""
-        if self._path is None:
-            return
-        try:
-            write_whole(self._path, _File(layouts=self._in_effect).model_dump_json().encode(), mode=0o600)
-        except OSError as error:
-            log.error("layouts_not_written", path=str(self._path), error=str(error))
 
 
 def _same_devices(one: Layout, other: Layout) -> bool:

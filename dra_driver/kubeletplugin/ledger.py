@@ -9,7 +9,7 @@ two allocations that do not fit together the earlier one is kept: else each woul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,8 +35,8 @@ class Promise:
 class AllocatedClaims(Protocol):
     """What the API shows as allocated to this node's cards."""
 
-    def claims(self) -> tuple[Claim, ...]:
-        """List the claims that hold something of this driver on this node, as far as is known."""
+    def claims(self, *, besides: Set[str] = frozenset()) -> tuple[Claim, ...]:
+        """List the claims that hold something of this driver on this node, as far as is known; not these UIDs."""
         ...
 
     def trusted(self) -> bool:

@@ -5,7 +5,6 @@ They can be written again from the claim at any time, so nothing waits for the d
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,9 +21,11 @@ from dra_driver.kube.claims import ClaimRef
 from dra_driver.kubeletplugin.checkpoint_format import PreparedClaim
 from dra_driver.kubeletplugin.plan import PlannedShare, base_request
 from dra_driver.kubeletplugin.publish import device_attributes
-from drivers.files import write_whole
+from drivers.files import write_new, write_whole
 
 _SPEC_PREFIX = "metadata-"
+# Between UID and request in the name of a file; in neither of them.
+_SEPARATOR = "_"
 
 
 class MetadataFiles:
@@ -43,14 +44,11 @@ class MetadataFiles:
     def make(self, ref: ClaimRef, planned: Sequence[PlannedShare], *, pod_claim_name: str) -> None:
         """Write the files of a claim and their spec. Raises OSError."""
         subject = Subject(ref.namespace, ref.name, ref.uid, pod_claim_name)
-        folder = self._root / ref.uid
-        folder.mkdir(exist_ok=True, mode=0o700)
         files: dict[str, str] = {}
         for request in dict.fromkeys(share.result.request for share in planned):
             devices = [_described(share) for share in planned if share.result.request == request]
-            path = folder / f"{base_request(request)}.json"
-            content = metadata_document(self._driver, subject, request, devices)
-            write_whole(path, content, mode=0o644, durable=False)
+            path = self._path(ref.uid, request)
+            _write(path, metadata_document(self._driver, subject, request, devices))
             files[base_request(request)] = str(path)
         self._cdi.write(f"{_SPEC_PREFIX}{ref.uid}", metadata_spec(self._driver, subject, files))
 
@@ -60,21 +58,46 @@ class MetadataFiles:
 
     def stand(self, claim: PreparedClaim) -> bool:
         """Tell whether what a record names is still there."""
-        named = any(is_metadata_device(self._driver, device) for share in claim.shares for device in share.cdi_devices)
-        return not named or (self._cdi.exists(f"{_SPEC_PREFIX}{claim.uid}") and (self._root / claim.uid).is_dir())
+        described = [share for share in claim.shares if any(self._is_ours(device) for device in share.cdi_devices)]
+        return not described or (
+            self._cdi.exists(f"{_SPEC_PREFIX}{claim.uid}")
+            and all(self._path(claim.uid, share.request).is_file() for share in described)
+        )
 
     def uids(self) -> set[str]:
         """List the claims that have files or a spec."""
         specs = (name.removeprefix(_SPEC_PREFIX) for name in self._cdi.names() if name.startswith(_SPEC_PREFIX))
-        return {entry.name for entry in self._root.iterdir()} | set(specs)
+        return {path.name.partition(_SEPARATOR)[0] for path in self._root.iterdir()} | set(specs)
 
-    def remove(self, claim_uid: str) -> None:
+    def remove(self, claim: PreparedClaim) -> None:
         """Remove a claim's files and spec; none is a success. Raises OSError."""
-        self._cdi.remove(f"{_SPEC_PREFIX}{claim_uid}")
+        self._cdi.remove(f"{_SPEC_PREFIX}{claim.uid}")
         try:
-            shutil.rmtree(self._root / claim_uid)
+            for request in {share.request for share in claim.shares}:
+                self._path(claim.uid, request).unlink()
         except FileNotFoundError:
-            return
+            # Never made, removed before, or of requests that a record which was rebuilt does not know.
+            self.sweep(claim.uid)
+
+    def sweep(self, claim_uid: str) -> None:
+        """Remove whatever there is of a claim. Raises OSError."""
+        self._cdi.remove(f"{_SPEC_PREFIX}{claim_uid}")
+        for path in self._root.glob(f"{claim_uid}{_SEPARATOR}*"):
+            path.unlink()
+
+    def _path(self, claim_uid: str, request: str) -> Path:
+        return self._root / f"{claim_uid}{_SEPARATOR}{base_request(request)}.json"
+
+    def _is_ours(self, device: str) -> bool:
+        return is_metadata_device(self._driver, device)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file; one that is there already, containers may be using."""
+    try:
+        write_new(path, content, mode=0o644)
+    except FileExistsError:
+        write_whole(path, content, mode=0o644, durable=False)
 
 
 def _described(planned: PlannedShare) -> DescribedDevice:

@@ -7,9 +7,11 @@ has no series: the state of cards and shares is read when it is asked for, so th
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from prometheus_client import (
     CollectorRegistry,
@@ -26,15 +28,18 @@ from dra_driver.kube.claims import ClaimRef
 from dra_driver.kubeletplugin.checkpoint_format import PreparedClaim, PreparedShare
 from dra_driver.kubeletplugin.publish import Pool
 from dra_driver.kubeletplugin.service import Prepares, reason_of
+from dra_driver.kubeletplugin.share_metrics import ShareMetrics
 from drivers.backend import Fault, Notice
 from drivers.model import Device
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREPARE = "prepare"
 UNPREPARE = "unprepare"
 
 # From an answer out of the record to the kubelet's time-out.
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 45.0)
+
+# About a millisecond's worth of writing.
+_SAMPLES_AT_ONCE = 100
 
 
 class Metrics:
@@ -46,11 +51,15 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._driver = driver
         self._clock = clock
+        self._shares: ShareMetrics | None = None
         of_call = ("driver", "operation")
         self._requests = self._counter("vgpu_dra_requests_total", "Claims that were asked for and answered.", *of_call)
-        self._errors = self._counter(
-            "vgpu_dra_request_errors_total", "Of those, answered by an error.", *of_call, "reason"
-        )
+        self._errors = {
+            operation: self._counter(
+                f"vgpu_dra_node_{operation}_errors_total", "Of those, answered by an error.", "driver", "error_type"
+            )
+            for operation in (PREPARE, UNPREPARE)
+        }
         self._duration = Histogram(
             "vgpu_dra_request_duration_seconds",
             "How long a claim took.",
@@ -72,17 +81,27 @@ class Metrics:
             ("driver",),
             registry=self.registry,
         )
+        self._missing = Gauge(
+            "vgpu_dra_missing_feature_gate",
+            "1 for each feature gate that the API server was found to lack.",
+            ("driver", "feature_gate"),
+            registry=self.registry,
+        )
         self._configurations = self._counter(
             "vgpu_dra_configuration_changes_total", "Changes of the configuration file.", "driver", "outcome"
         )
         self._faults = self._counter(
             "vgpu_card_faults_total", "Faults of cards that were heard of.", "device_uuid", "code"
         )
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """What has not happened yet is 0, not unknown."""
         for operation in (PREPARE, UNPREPARE):
-            self._requests.labels(driver, operation)
-            self._inflight.labels(driver, operation)
-            self._duration.labels(driver, operation)
-        self._failures.labels(driver)
+            self._requests.labels(self._driver, operation)
+            self._inflight.labels(self._driver, operation)
+            self._duration.labels(self._driver, operation)
+        self._failures.labels(self._driver)
 
     def measured(self, preparation: Prepares) -> Prepares:
         """Measure every claim that goes to `preparation`."""
@@ -97,7 +116,7 @@ class Metrics:
         try:
             yield
         except Exception as error:
-            self._errors.labels(self._driver, operation, reason_of(error)).inc()
+            self._errors[operation].labels(self._driver, reason_of(error)).inc()
             raise
         finally:
             inflight.dec()
@@ -120,6 +139,12 @@ class Metrics:
         """Count an attempt that failed (publisher.Progress)."""
         self._failures.labels(self._driver).inc()
 
+    def missing(self, feature_gates: Collection[str]) -> None:
+        """Show which feature gates the server lacks, and no others (publisher.Progress)."""
+        self._missing.clear()
+        for gate in feature_gates:
+            self._missing.labels(self._driver, gate).set(1)
+
     def configured(self, taken: bool) -> None:
         """Count a change of the configuration."""
         self._configurations.labels(self._driver, "taken" if taken else "refused").inc()
@@ -136,16 +161,51 @@ class Metrics:
         pools: Callable[[], Sequence[Pool]],
         cards: Callable[[], Sequence[Device]],
         claims: Callable[[], Sequence[PreparedClaim]],
+        shares: Callable[[str], Path],
     ) -> None:
-        """Add the state of the node's cards and shares, as these tell it when they are asked."""
-        self.registry.register(_NodeState(self._driver, node, pools, cards, claims))
+        """Add the state of the node's cards and shares, as these tell it when they are asked.
 
-    def text(self) -> bytes:
-        """Write everything as Prometheus reads it."""
-        return generate_latest(self.registry)
+        `shares` tells the folder of a share by its key.
+        """
+        self.registry.register(_NodeState(self._driver, node, pools, cards, claims))
+        self._shares = ShareMetrics(driver=self._driver, node=node, claims=claims, shares=shares)
+
+    def families(self) -> Iterator[Metric | None]:
+        """Tell everything; None between two pieces of work, each of about a millisecond."""
+        yield from self.registry.collect()
+        if self._shares is not None:
+            yield from self._shares.collect()
+
+    def text(self) -> Iterator[bytes]:
+        """Write everything as Prometheus reads it, in parts."""
+        for family in self.families():
+            if family is None:
+                yield b""
+            else:
+                yield from _written(family)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, registry=self.registry)
+
+
+def _written(family: Metric) -> Iterator[bytes]:
+    """Write a family in parts of some samples; what it means is said in the first alone."""
+    for start in range(0, max(len(family.samples), 1), _SAMPLES_AT_ONCE):
+        part = copy.copy(family)
+        part.samples = family.samples[start : start + _SAMPLES_AT_ONCE]
+        text = generate_latest(_One(part))
+        yield text if start == 0 else b"".join(line for line in text.splitlines(True) if not line.startswith(b"#"))
+
+
+class _One(Collector):
+    """A registry of one family."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        """Tell it."""
+        return (self._family,)
 
 
 class _Measured:

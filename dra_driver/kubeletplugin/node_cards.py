@@ -42,6 +42,7 @@ class NodeCards:
         self._backends = backends
         self._metrics = metrics
         self._holders: Callable[[], Set[str]] | None = None
+        self._leads: Callable[[], bool] = lambda: False
         self._faults = FaultBook(
             quiet_seconds=settings.fault_quiet_seconds, clock=time.time, folder=folder, boot_id=boot_id
         )
@@ -49,6 +50,7 @@ class NodeCards:
             settings.cards,
             node=settings.node_name,
             held=self._held,
+            leads=self._is_to_decide,
             folder=folder,
             drain_seconds=_DRAIN_SECONDS,
         )
@@ -72,9 +74,16 @@ class NodeCards:
         self.inventory.look()
 
     def holders(
-        self, recorded: Callable[[], Iterable[PreparedClaim]], allocated: Callable[[], Iterable[Claim]]
+        self,
+        recorded: Callable[[], Iterable[PreparedClaim]],
+        allocated: Callable[[], Iterable[Claim]],
+        *,
+        leads: Callable[[], bool],
     ) -> None:
-        """Lay the cards out by the configuration, now that it can be told what claims hold of them. Blocks."""
+        """Lay the cards out by the configuration, now that it can be told what claims hold of them. Blocks.
+
+        `leads`: whether it is for this process to decide.
+        """
 
         def held() -> Set[str]:
             cards = self.inventory.cards()
@@ -84,6 +93,7 @@ class NodeCards:
             return of_records | {cards[place].device.uuid for place in places if place in cards}
 
         self._holders = held
+        self._leads = leads
         self.inventory.look()
 
     def loops(self, changed: Sequence[Callable[[], None]]) -> list[Coroutine[Any, Any, None]]:
@@ -114,3 +124,6 @@ class NodeCards:
 
     def _held(self) -> Set[str] | None:
         return self._holders() if self._holders is not None else None
+
+    def _is_to_decide(self) -> bool:
+        return self._leads()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from dra_driver.api.vgpuconfig import Source, VgpuConfig, decode, merge
 from dra_driver.errors import ClaimNotReady, ObjectRejected
+from dra_driver.kube import quantities
 from dra_driver.kube.claims import Claim, ClaimRef, ConfigSource, Result
 from drivers.model import ComputePolicy, Device, Priority, Share, ShareSettings
 
@@ -147,7 +148,7 @@ def _settings(claim: Claim, request: str, driver: str) -> ShareSettings:
     return ShareSettings(
         compute_policy=ComputePolicy(config.compute_policy),
         priority=Priority(config.priority),
-        oversubscribe=config.memory.oversubscribe,
+        host_memory=quantities.whole(config.memory.oversubscribe.host_memory),
         log_level=config.log_level,
     )
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc.aio
 import structlog
 
+from dra_driver.conditions import Conditions
 from dra_driver.kube.claim_cache import ClaimCache
 from dra_driver.kube.claims import ApiClaims, Claim, ClaimRef
 from dra_driver.kube.connection import Connection
@@ -28,18 +29,22 @@ from dra_driver.kubeletplugin.health_stream import register as register_health
 from dra_driver.kubeletplugin.inventory import Inventory
 from dra_driver.kubeletplugin.metrics import Metrics
 from dra_driver.kubeletplugin.node_cards import NodeCards
+from dra_driver.kubeletplugin.overgrowth import Overgrowth
 from dra_driver.kubeletplugin.pb.grpc_health.v1 import health_pb2_grpc
 from dra_driver.kubeletplugin.pb.pluginregistration.v1 import api_pb2_grpc as registration_grpc
 from dra_driver.kubeletplugin.plan import Plan, make_plan
 from dra_driver.kubeletplugin.prepare import Preparation
 from dra_driver.kubeletplugin.publish import pool_name
 from dra_driver.kubeletplugin.publisher import Publisher
-from dra_driver.kubeletplugin.readiness import HealthService, Readiness
+from dra_driver.kubeletplugin.readiness import HealthPort, HealthService
 from dra_driver.kubeletplugin.registration import Registration
 from dra_driver.kubeletplugin.service import Batches, register
+from dra_driver.kubeletplugin.shares import ShareFolders
 from dra_driver.kubeletplugin.sockets import SocketServer
-from dra_driver.kubeletplugin.state import opened_state
+from dra_driver.kubeletplugin.state import NodeState, opened_state
 from dra_driver.kubeletplugin.status_writer import StatusWriter
+from dra_driver.kubeletplugin.syncing import Syncing
+from dra_driver.loops import until_stopped
 from dra_driver.settings import PluginSettings
 from drivers.backend import DeviceBackend
 
@@ -58,41 +63,86 @@ async def run(
     metrics = Metrics(driver=settings.driver_name)
     cards = NodeCards(settings, backends, metrics=metrics, boot_id=boot_id)
     await asyncio.to_thread(cards.start)
-    inventory = cards.inventory
     api = ApiClaims(connection)
-    cache = _claim_cache(settings, api, backends, metrics)
-    statuses = StatusWriter(driver=settings.driver_name, cache=cache, api=api, cards=inventory.cards)
-    publisher = Publisher(
+    plan = functools.partial(_plan, settings.driver_name, cards.inventory)
+    async with opened_state(settings, backends, api, make_plan=plan, boot_id=boot_id) as state:
+        await _run(settings, connection, _Node(cards, state, metrics, boot_id), stop, api=api, vendors=backends)
+
+
+@dataclass(frozen=True)
+class _Node:
+    """What is known of this node: its cards, and what is prepared on them."""
+
+    cards: NodeCards
+    state: NodeState
+    metrics: Metrics
+    boot_id: str
+
+
+async def _run(
+    settings: PluginSettings,
+    connection: Connection,
+    node: _Node,
+    stop: asyncio.Event,
+    *,
+    api: ApiClaims,
+    vendors: Iterable[str],
+) -> None:
+    """Serve with all that is kept on the node at hand."""
+    state, inventory, checkpoint = node.state, node.cards.inventory, node.state.checkpoint
+    cache = _claim_cache(settings, api, vendors, node.metrics)
+    statuses = StatusWriter(
+        driver=settings.driver_name, cache=cache, api=api, cards=inventory.cards, recorded=checkpoint.get
+    )
+    cache.on_allocated_anew = statuses.allocated_anew
+    state.presence.lead()
+    await asyncio.to_thread(node.cards.holders, checkpoint.claims, cache.claims, leads=state.presence.leads)
+    publisher = _publisher(settings, connection, node)
+    _show(settings, node)
+    syncing = Syncing(checkpoint)
+    preparation = Preparation(
+        driver=settings.driver_name,
+        claims=cache,
+        allocated=cache,
+        cards=inventory.cards,
+        checkpoint=checkpoint,
+        effects=state.effects,
+        turns=state.turns,
+        boot_id=node.boot_id,
+        on_recorded=syncing.note,
+    )
+    await preparation.settle()
+    batches = Batches(node.metrics.measured(preparation), (cache, statuses))
+    async with _serving(settings, batches, publisher, node.cards.health, node.metrics):
+        await until_stopped(
+            stop,
+            publisher.run(),
+            syncing.run(),
+            *node.cards.loops([publisher.refresh]),
+            cache.run(),
+            Overgrowth(ShareFolders(settings.state_folder)).run(),
+            statuses.run(lambda: _completed(checkpoint)),
+        )
+
+
+def _publisher(settings: PluginSettings, connection: Connection, node: _Node) -> Publisher:
+    return Publisher(
         slices=ApiSlices(connection, driver=settings.driver_name, node=settings.node_name),
         node=functools.partial(read_node, connection, settings.node_name),
-        pools=inventory.pools,
-        progress=metrics,
+        pools=node.cards.inventory.pools,
+        leads=node.state.presence.leads,
+        progress=node.metrics,
     )
-    plan = functools.partial(_plan, settings.driver_name, inventory)
-    async with opened_state(settings, backends, api, make_plan=plan, boot_id=boot_id) as state:
-        claims = state.checkpoint.claims
-        await asyncio.to_thread(cards.holders, claims, cache.claims)
-        metrics.show(node=settings.node_name, pools=inventory.pools, cards=inventory.devices, claims=claims)
-        preparation = Preparation(
-            driver=settings.driver_name,
-            claims=cache,
-            allocated=cache,
-            cards=inventory.cards,
-            checkpoint=state.checkpoint,
-            effects=state.effects,
-            turns=state.turns,
-            boot_id=boot_id,
-        )
-        await preparation.settle()
-        batches = Batches(metrics.measured(preparation), (cache, statuses))
-        async with _serving(settings, batches, publisher, cards.health, metrics):
-            await _until_stopped(
-                stop,
-                publisher.run(),
-                *cards.loops([publisher.refresh]),
-                cache.run(),
-                statuses.run(lambda: _completed(state.checkpoint)),
-            )
+
+
+def _show(settings: PluginSettings, node: _Node) -> None:
+    node.metrics.show(
+        node=settings.node_name,
+        pools=node.cards.inventory.pools,
+        cards=node.cards.inventory.devices,
+        claims=node.state.checkpoint.claims,
+        shares=ShareFolders(settings.state_folder).path,
+    )
 
 
 def _plan(driver: str, inventory: Inventory, claim: Claim) -> Plan:
@@ -103,10 +153,8 @@ def _completed(checkpoint: Checkpoint) -> list[ClaimRef]:
     return [claim.ref for claim in checkpoint.claims() if claim.state is State.COMPLETED]
 
 
-def _claim_cache(
-    settings: PluginSettings, api: ApiClaims, backends: Mapping[str, DeviceBackend], metrics: Metrics
-) -> ClaimCache:
-    pools = frozenset(pool_name(settings.node_name, vendor) for vendor in backends)
+def _claim_cache(settings: PluginSettings, api: ApiClaims, vendors: Iterable[str], metrics: Metrics) -> ClaimCache:
+    pools = frozenset(pool_name(settings.node_name, vendor) for vendor in vendors)
     return ClaimCache(
         api,
         ours=lambda result: result.driver == settings.driver_name and result.pool in pools,
@@ -124,7 +172,7 @@ async def _serving(
 ) -> AsyncIterator[None]:
     endpoint = settings.dra_socket
     registration = Registration(driver=settings.driver_name, endpoint=endpoint, on_registered=publisher.relist)
-    readiness = Readiness({"published": publisher.published.is_set, "registered": registration.registered.is_set})
+    readiness = Conditions({"published": publisher.published.is_set, "registered": registration.registered.is_set})
     probes = HealthService(readiness)
 
     def register_dra(server: grpc.aio.Server) -> None:
@@ -141,11 +189,15 @@ async def _serving(
     async with contextlib.AsyncExitStack() as stack:
         if settings.http_address:
             # Loaded only where it is wanted: it costs 2 MiB.
-            from dra_driver.kubeletplugin.http import HttpServer
+            from dra_driver.probes import HttpServer
 
-            http = HttpServer(settings.http_address, readiness=readiness, metrics=metrics)
+            http = HttpServer(settings.http_address, readiness=readiness, metrics=metrics.text)
             stack.push_async_callback(http.stop)
             log.info("http_serving", address=await http.start())
+        if settings.grpc_health_address:
+            port = HealthPort(settings.grpc_health_address, probes)
+            stack.push_async_callback(port.stop)
+            log.info("grpc_health_serving", address=await port.start())
         stack.push_async_callback(batches.drain)
         for server in (dra, registrar):
             await server.start()
@@ -156,17 +208,3 @@ async def _serving(
         log.info("serving", endpoint=str(endpoint), registration=str(settings.registration_socket))
         yield
         log.info("stopping")
-
-
-async def _until_stopped(stop: asyncio.Event, *loops: Coroutine[Any, Any, None]) -> None:
-    """Run the loops until `stop` is set; a loop that ends by itself is an error that ends the plugin."""
-    tasks = [asyncio.create_task(loop) for loop in loops]
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        done, _ = await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in (stopped, *tasks):
-            task.cancel()
-        await asyncio.gather(stopped, *tasks, return_exceptions=True)

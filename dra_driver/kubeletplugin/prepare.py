@@ -3,6 +3,8 @@
 Both may be called any number of times, in any order, after a crash at any point. What makes that so:
 - the plan is pure, so doing it again gives the same share keys and the same files;
 - STARTED is recorded before the first effect and before the first undoing, so that nothing half done is unrecorded;
+- nobody waits for the disk where a power cut, which is a boot, makes void what it could lose: only that a claim was
+  taken back, and that something was begun which outlives a boot, is on the disk before anybody goes on;
 - effects are idempotent, and undone in reverse when one of them fails;
 - a COMPLETED claim is answered from the record;
 - what a plugin that died has left half done, and no container can use, is undone before the next one serves.
@@ -27,6 +29,7 @@ from dra_driver.kube.errors import NotFound
 from dra_driver.kubeletplugin.checkpoint import Checkpoint
 from dra_driver.kubeletplugin.checkpoint_format import PreparedClaim, PreparedShare, State
 from dra_driver.kubeletplugin.effects import Effects, prepared_claim, prepared_share
+from dra_driver.kubeletplugin.lanes import Lanes
 from dra_driver.kubeletplugin.ledger import AllocatedClaims, Promise, allocated_before, check_fits, promises
 from dra_driver.kubeletplugin.plan import Card, Plan, make_plan
 from dra_driver.kubeletplugin.turns import Turns
@@ -61,7 +64,9 @@ class Preparation:
         turns: Turns,
         boot_id: str,
         patience_seconds: float = 20.0,
+        on_recorded: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_recorded` hears that something was recorded that is not durable yet; it does not block."""
         self._driver = driver
         self._claims = claims
         self._allocated = allocated
@@ -72,6 +77,8 @@ class Preparation:
         self._boot_id = boot_id
         self._locks: dict[str, _ClaimLock] = {}
         self._patience_seconds = patience_seconds
+        self._on_recorded = on_recorded
+        self._lanes = Lanes()
         # Two claims must not both be found to fit on what is left of a card, so what fits counts at once.
         self._beginning: dict[str, PreparedClaim] = {}
         self._room_made = asyncio.Event()
@@ -80,11 +87,13 @@ class Preparation:
         """Make a claim ready and tell its shares. Raises HamiDraError, DriverError, OSError."""
         ref.check()
         async with self._only_one(ref.uid):
-            async with self._turns.turn():
-                if (shares := await self._prepared_before(ref)) is not None:
-                    return shares
-            # Not within the turn: the API server may take its time.
-            claim = await self._read(ref)
+            claim = self._claims.at_hand(ref)
+            if claim is None:
+                async with self._turns.turn():
+                    if (shares := await self._prepared_before(ref)) is not None:
+                        return shares
+                # Not within the turn: the API server may take its time.
+                claim = await self._read(ref)
             return await self._prepare_once_it_fits(claim)
 
     async def unprepare(self, ref: ClaimRef) -> None:
@@ -93,6 +102,7 @@ class Preparation:
         async with self._only_one(ref.uid), self._turns.turn():
             recorded = self._checkpoint.get(ref.uid)
             if recorded is None:
+                await self._lanes.run(self._checkpoint.sync)
                 log.info("claim_unprepared_before", claim=str(ref), uid=ref.uid)
                 return
             await self._take_back(recorded)
@@ -122,7 +132,7 @@ class Preparation:
         recorded = self._checkpoint.get(ref.uid)
         if recorded is None or recorded.state is not State.COMPLETED or recorded.boot_id != self._boot_id:
             return None
-        if not await asyncio.to_thread(self._effects.stand, recorded):
+        if not await self._lanes.run(self._effects.stand, recorded):
             return None
         log.info("claim_prepared_before", claim=str(ref), uid=ref.uid)
         return recorded.shares
@@ -170,11 +180,13 @@ class Preparation:
         return None
 
     def _held(self, claim: Claim, cards: Collection[str]) -> tuple[Promise, ...]:
-        recorded = {one.uid: one for one in self._checkpoint.claims()} | self._beginning
+        beginning = self._beginning
+        recorded = (one for one in self._checkpoint.on_cards(cards) if one.uid not in beginning)
+        held = promises((*recorded, *beginning.values()), cards=cards)
         if not self._allocated.trusted():
-            return promises(recorded.values(), cards=cards)
-        others = (one for one in self._allocated.claims() if one.ref.uid not in recorded)
-        return promises(recorded.values(), cards=cards) + allocated_before(claim, others, self._plan_if_possible)
+            return held
+        others = self._allocated.claims(besides=self._checkpoint.uids() | beginning.keys())
+        return held + allocated_before(claim, others, self._plan_if_possible)
 
     def _plan_if_possible(self, claim: Claim) -> Plan | None:
         try:
@@ -186,7 +198,7 @@ class Preparation:
         started = _started(plan, recorded, self._boot_id)
         self._beginning[plan.ref.uid] = started
         try:
-            completed = await asyncio.to_thread(self._perform, plan, started)
+            completed = await self._lanes.run(self._perform, plan, started)
         except Exception as error:
             log.warning("claim_not_prepared", claim=str(plan.ref), uid=plan.ref.uid, error=str(error))
             # A claim that was ready before may have running containers: what is left of it stays.
@@ -196,13 +208,16 @@ class Preparation:
         finally:
             del self._beginning[plan.ref.uid]
             self._make_room()
+            self._on_recorded()
         keys = [share.key for share in completed.shares]
         log.info("claim_prepared", claim=str(plan.ref), uid=plan.ref.uid, shares=keys)
         return completed.shares
 
     def _perform(self, plan: Plan, started: PreparedClaim) -> PreparedClaim:
         """Blocking: record, act, record."""
-        self._checkpoint.put(started, durable=False)
+        self._checkpoint.put(started)
+        if self._effects.outlive_reboot(plan):
+            self._checkpoint.sync()
         completed = self._effects.do(
             plan,
             boot_id=self._boot_id,
@@ -214,16 +229,17 @@ class Preparation:
         return completed
 
     async def _take_back(self, recorded: PreparedClaim) -> None:
-        await asyncio.to_thread(self._undo, recorded)
+        await self._lanes.run(self._undo, recorded)
         self._make_room()
 
     def _undo(self, recorded: PreparedClaim) -> None:
-        """Blocking: record that it is no longer ready, undo, forget."""
+        """Blocking: record that it is no longer ready, undo, forget for good."""
         if recorded.state is not State.STARTED or recorded.may_be_in_use:
-            # Durable, so that the version before the removal, from which a lost file is rebuilt, says it too.
             self._checkpoint.put(_unready(recorded))
         self._effects.undo(recorded)
         self._checkpoint.remove(recorded.uid)
+        # The kubelet will not speak of it again: a record that came back after a power cut would stay.
+        self._checkpoint.sync()
 
     def _make_room(self) -> None:
         self._room_made.set()

@@ -27,12 +27,18 @@ _VERSION = re.compile(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?")
 _UNHEALTHY = "unhealthy"
 _DRAINING = "draining"
 REQUEST_POLICY = "capacity.requestPolicy"
+_TAINTS = "taints"
 
 # Which feature gate of the API server keeps a field that is new.
 GATES: Mapping[str, str] = {
     "allowMultipleAllocations": "DRAConsumableCapacity",
     REQUEST_POLICY: "DRAConsumableCapacity",
-    "taints": "DRADeviceTaints",
+    _TAINTS: "DRADeviceTaints",
+}
+# What the node is like without it.
+WITHOUT_GATE: Mapping[str, str] = {
+    "DRAConsumableCapacity": "each device goes to one claim whole, whatever that asks for; cards.mode slots shares it",
+    "DRADeviceTaints": "devices that take no new work are withdrawn instead of tainted, and NoExecute ends no pod",
 }
 
 
@@ -83,9 +89,11 @@ def changes(
 
     `owner` is the node's object, `now` the time for new taints, RFC 3339 in UTC. `without` names device fields
     that the server drops, as `dropped_fields` found them: what it will not keep is not compared, or the same
-    would be written forever.
+    would be written forever. Where it drops taints, a device that has one is left out: nothing else keeps pods away.
     """
-    wanted = _chunks([_reduced(device, without) for device in wire_devices(pool, current, now=now)])
+    devices = wire_devices(pool, current, now=now)
+    shown = [device for device in devices if not (_TAINTS in without and _TAINTS in device)]
+    wanted = _chunks([_reduced(device, without) for device in shown])
     generations = [int(wire["spec"]["pool"]["generation"]) for wire in current]
     newest = max(generations, default=0)
     kept = sorted((wire for wire in current if _generation(wire) == newest), key=_name)
@@ -183,7 +191,7 @@ def _wire_device(device: Device, taints: list[JsonObject]) -> JsonObject:
     if device.mode is Mode.SHARED:
         wire["allowMultipleAllocations"] = True
     if taints:
-        wire["taints"] = taints
+        wire[_TAINTS] = taints
     return wire
 
 
@@ -262,7 +270,7 @@ def _taint_times(current: Sequence[JsonObject]) -> Mapping[tuple[str, str], str]
         (device["name"], taint["key"]): taint["timeAdded"]
         for wire in current
         for device in wire["spec"].get("devices") or []
-        for taint in device.get("taints") or []
+        for taint in device.get(_TAINTS) or []
         if taint.get("timeAdded")
     }
 

@@ -2,7 +2,8 @@
 
 The kubelet deletes all slices of its node when it starts, and those of a driver that it lost; others may
 delete them too. So the slices are watched, and what is missing is written again. An error is logged and tried
-again later with back-off; it never ends the plugin, since prepared claims do not need the API server.
+again later with back-off; it never ends the plugin, since prepared claims do not need the API server. While another
+plugin of the node leads, which an update brings, it only watches.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -21,12 +22,14 @@ from dra_driver.kube.connection import JsonObject
 from dra_driver.kube.errors import Expired, NotFound
 from dra_driver.kube.nodes import Node
 from dra_driver.kube.slices import Slices
-from dra_driver.kubeletplugin.publish import GATES, Changes, Pool, changes, dropped_fields
+from dra_driver.kubeletplugin.publish import GATES, WITHOUT_GATE, Changes, Pool, changes, dropped_fields
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
+# A plugin that leads may end at any time, and nobody tells.
+_LOOK_FOR_LEADER_SECONDS = 1.0
 
 
 class Progress(Protocol):
@@ -44,6 +47,10 @@ class Progress(Protocol):
         """It could not be done this time."""
         ...
 
+    def missing(self, feature_gates: Collection[str]) -> None:
+        """Of the server's feature gates these are off, as far as was seen."""
+        ...
+
 
 class Unobserved:
     """Nobody wants to know."""
@@ -57,6 +64,9 @@ class Unobserved:
     def failed(self) -> None:
         """See Progress."""
 
+    def missing(self, feature_gates: Collection[str]) -> None:
+        """See Progress."""
+
 
 class Publisher:
     """Publishes pools. One task, from `run`; `refresh` tells it that the cards may have changed."""
@@ -67,12 +77,16 @@ class Publisher:
         slices: Slices,
         node: Callable[[], Awaitable[Node]],
         pools: Callable[[], Sequence[Pool]],
+        leads: Callable[[], bool] = lambda: True,
         progress: Progress | None = None,
     ) -> None:
+        """`leads`: whether this process decides what is published, and no other plugin of the node."""
         self._progress = progress or Unobserved()
         self._slices = slices
         self._node = node
         self._pools = pools
+        self._leads = leads
+        self._led = True
         self._due = asyncio.Event()
         self._relist = False
         # Slices that the watch has seen deleted: the answer to a write of ours may come after that.
@@ -164,13 +178,24 @@ class Publisher:
         self._due.set()
 
     async def _publish(self, owner: Node) -> None:
+        if not self._is_to_publish():
+            asyncio.get_running_loop().call_later(_LOOK_FOR_LEADER_SECONDS, self.refresh)
+            return
         pools = {pool.name: pool for pool in self._pools()}
         for pool in pools.values():
             await self._publish_pool(pool, owner)
         forgotten = [wire for wire in self._known.values() if _pool(wire) not in pools]
         await self._write(Changes(deletions=forgotten))
         self._published.set()
+        self._progress.missing(_gates(self._dropped))
         self._progress.published()
+
+    def _is_to_publish(self) -> bool:
+        leads = self._leads()
+        if leads != self._led:
+            log.info("publishing_taken_over" if leads else "publishing_left_to_other_plugin")
+        self._led = leads
+        return leads
 
     async def _publish_pool(self, pool: Pool, owner: Node) -> None:
         current = [wire for wire in self._known.values() if _pool(wire) == pool.name]
@@ -202,11 +227,19 @@ class Publisher:
         self._known[_uid(answer)] = answer
         dropped = dropped_fields(wanted, answer)
         if dropped:
-            gates = sorted({GATES[field] for field in dropped if field in GATES})
-            log.error(
-                "server_dropped_fields", slice=answer["metadata"]["name"], fields=sorted(dropped), feature_gates=gates
-            )
+            self._tell_dropped(answer["metadata"]["name"], dropped)
             self._dropped |= dropped
+            # What is to be published may be another thing without them.
+            self._due.set()
+
+    def _tell_dropped(self, name: str, dropped: frozenset[str]) -> None:
+        gates = _gates(dropped)
+        means = [WITHOUT_GATE[gate] for gate in gates]
+        log.error("server_dropped_fields", slice=name, fields=sorted(dropped), feature_gates=gates, means=means)
+
+
+def _gates(fields: Collection[str]) -> list[str]:
+    return sorted({GATES[field] for field in fields if field in GATES})
 
 
 def _pool(wire: JsonObject) -> str:

@@ -7,12 +7,15 @@ and whose cards are published, so that an update takes the next node only then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import grpc.aio
 
+from dra_driver.addresses import split_address
+from dra_driver.conditions import Conditions
+from dra_driver.errors import SettingsRejected
 from dra_driver.kubeletplugin.pb.grpc_health.v1 import health_pb2, health_pb2_grpc
 
 LIVENESS = "liveness"
@@ -22,21 +25,10 @@ _WATCH_SECONDS = 1.0
 Status = health_pb2.HealthCheckResponse.ServingStatus
 
 
-class Readiness:
-    """What must be true for the plugin to be ready, by name."""
-
-    def __init__(self, conditions: Mapping[str, Callable[[], bool]]) -> None:
-        self._conditions = dict(conditions)
-
-    def missing(self) -> tuple[str, ...]:
-        """Name the conditions that do not hold now."""
-        return tuple(name for name, holds in self._conditions.items() if not holds())
-
-
 class HealthService(health_pb2_grpc.HealthServicer):
     """grpc.health.v1. Services: "" and `readiness` for work, `liveness` for being there."""
 
-    def __init__(self, readiness: Readiness) -> None:
+    def __init__(self, readiness: Conditions) -> None:
         self._readiness = readiness
         self._closed = False
 
@@ -71,3 +63,28 @@ class HealthService(health_pb2_grpc.HealthServicer):
         if service not in ("", READINESS):
             return Status.SERVICE_UNKNOWN
         return Status.NOT_SERVING if self._readiness.missing() else Status.SERVING
+
+
+class HealthPort:
+    """The same on a port: the kubelet's own gRPC probes reach no unix socket."""
+
+    def __init__(self, address: str, service: HealthService) -> None:
+        """`address`: host:port; no host means all addresses, port 0 takes a free one."""
+        self._host, self._port = split_address(address)
+        self._server = grpc.aio.server()
+        health_pb2_grpc.add_HealthServicer_to_server(service, self._server)
+
+    async def start(self) -> str:
+        """Serve; returns the address that it got. Raises SettingsRejected where that cannot be had."""
+        host = self._host or "::"
+        try:
+            port = self._server.add_insecure_port(f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}")
+        except RuntimeError as error:
+            address = f"{self._host}:{self._port}"
+            raise SettingsRejected(f"setting grpc_health_address: {address}: cannot be bound") from error
+        await self._server.start()
+        return f"{self._host}:{port}"
+
+    async def stop(self) -> None:
+        """Stop serving."""
+        await self._server.stop(None)

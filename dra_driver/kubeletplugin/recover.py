@@ -10,7 +10,7 @@ only begun; and the share folders, which show what is really there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 import structlog
@@ -50,13 +50,14 @@ async def open_checkpoint(
     boot_id: str,
 ) -> None:
     """Read the checkpoint, or rebuild it. Nobody else may be changing it. Raises OSError."""
-    try:
-        checkpoint.load()
-        if checkpoint.exists:
+    damage = _damage(checkpoint)
+    known = () if damage else checkpoint.claims()
+    if not damage:
+        if checkpoint.written_in not in ("", boot_id):
+            after_boot(effects, known, boot_id=boot_id)
+        if not (strays := effects.strays(known)):
             return
-        damage = "there is no file"
-    except CheckpointUnreadable as error:
-        damage = str(error)
+        damage = f"it knows nothing of {', '.join(sorted(strays))}"
     previous = checkpoint.load_previous()
     traces = effects.traces()
     if not checkpoint.exists and not previous and not traces.specs and not traces.shares:
@@ -64,7 +65,7 @@ async def open_checkpoint(
     aside = checkpoint.set_aside()
     log.error("checkpoint_lost", error=damage, set_aside=str(aside) if aside else "")
     plans = await _plans(claims, make_plan)
-    found = rebuilt(previous, traces, plans, driver=driver, boot_id=boot_id)
+    found = rebuilt(previous, traces, plans, driver=driver, boot_id=boot_id, known=known)
     checkpoint.rebuild(found)
     log.warning("checkpoint_rebuilt", claims=len(found), uids=[claim.uid for claim in found], api=plans is not None)
     _sweep(effects, traces, found, certain=plans is not None)
@@ -77,13 +78,15 @@ def rebuilt(
     *,
     driver: str,
     boot_id: str,
+    known: Iterable[PreparedClaim] = (),
 ) -> tuple[PreparedClaim, ...]:
     """Tell the records anew: pure.
 
     `previous` is an earlier file, of a time before some of the last changes; `plans` by UID is what the API shows as
-    allocated here, None where it did not answer.
+    allocated here, None where it did not answer; `known` is what is sure already.
     """
     found = {claim.uid: claim for claim in _readable(traces.records) if claim.uid in traces.specs}
+    found.update((claim.uid, claim) for claim in known)
     for claim in previous:
         # What was done since may be its removal: then nothing is left of it, and nobody asks for it. But a reboot takes
         # the traces of what was ready too: that is kept as long as the API does not say that it is gone.
@@ -98,9 +101,36 @@ def rebuilt(
             found[uid] = begun
     for uid, keys in traces.specs.items():
         if uid not in found:
-            known = [_share_of(key, limits, driver) for key in keys if (limits := traces.shares.get(key)) is not None]
-            found[uid] = prepared_claim(ClaimRef(_UNKNOWN, _UNKNOWN, uid), State.STARTED, boot_id, known)
+            left = [_share_of(key, limits, driver) for key in keys if (limits := traces.shares.get(key)) is not None]
+            found[uid] = prepared_claim(ClaimRef(_UNKNOWN, _UNKNOWN, uid), State.STARTED, boot_id, left)
     return tuple(found.values())
+
+
+def after_boot(effects: Effects, claims: Collection[PreparedClaim], *, boot_id: str) -> None:
+    """Take back what a boot has made void: nothing of it runs any more. Raises OSError.
+
+    That is every spec and every metadata file of a claim that was not prepared since; and the shares without a record,
+    which a power cut leaves that came between the making of a share and the disk's having its record.
+    """
+    current = {claim.uid for claim in claims if claim.boot_id == boot_id}
+    effects.sweep_specs(current)
+    effects.sweep_metadata(current)
+    for key in effects.strays(claims):
+        try:
+            effects.sweep_void(key, None)
+        except DriverError as error:
+            log.error("unknown_share_left", share=key, error=str(error))
+        else:
+            log.warning("unknown_share_swept", share=key)
+
+
+def _damage(checkpoint: Checkpoint) -> str:
+    """Read the checkpoint; tells what is wrong with it, or nothing."""
+    try:
+        checkpoint.load()
+    except CheckpointUnreadable as error:
+        return str(error)
+    return "" if checkpoint.exists else "there is no file"
 
 
 def _sweep(effects: Effects, traces: Traces, found: Iterable[PreparedClaim], *, certain: bool) -> None:

@@ -75,13 +75,13 @@ class Batches:
     async def prepare(self, claims: Iterable[WireClaim]) -> dict[str, tuple[PreparedShare, ...] | str]:
         """Prepare side by side; by UID the shares, or the error in words."""
         refs = {claim.uid: ClaimRef(claim.namespace, claim.name, claim.uid) for claim in claims}
-        outcomes = await asyncio.gather(*(self._finish(self._prepare_one(ref)) for ref in refs.values()))
+        outcomes = await self._finish([self._prepare_one(ref) for ref in refs.values()])
         return dict(zip(refs, outcomes, strict=True))
 
     async def unprepare(self, claims: Iterable[WireClaim]) -> dict[str, str]:
         """Unprepare side by side; by UID nothing, or the error in words."""
         refs = {claim.uid: ClaimRef(claim.namespace, claim.name, claim.uid) for claim in claims}
-        outcomes = await asyncio.gather(*(self._finish(self._unprepare_one(ref)) for ref in refs.values()))
+        outcomes = await self._finish([self._unprepare_one(ref) for ref in refs.values()])
         return dict(zip(refs, outcomes, strict=True))
 
     async def drain(self) -> None:
@@ -89,11 +89,13 @@ class Batches:
         while self._running:
             await asyncio.wait(self._running)
 
-    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+    async def _finish(self, works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+        """Do all of it side by side, to its end even where nobody waits for that any more."""
+        tasks = [asyncio.create_task(work) for work in works]
+        for task in tasks:
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return await asyncio.shield(asyncio.gather(*tasks))
 
     async def _prepare_one(self, ref: ClaimRef) -> tuple[PreparedShare, ...] | str:
         try:

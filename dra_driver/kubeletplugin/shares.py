@@ -6,10 +6,10 @@ through their mounts alone.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from drivers.errors import ShareFileUnusable
+from drivers.files import remove_folder
 from drivers.shim_contract import Limits, create_usage, read_limits, read_usage, write_limits
 
 
@@ -49,10 +49,7 @@ class ShareFolders:
 
     def remove(self, key: str) -> None:
         """Remove a share's folder; one that is not there is a success. Raises OSError."""
-        try:
-            shutil.rmtree(self.path(key))
-        except FileNotFoundError:
-            return
+        remove_folder(self.path(key))
 
     def keys(self) -> set[str]:
         """List the shares that have a folder."""

@@ -38,6 +38,7 @@ class NodeState:
     checkpoint: Checkpoint
     effects: Effects
     turns: Turns
+    presence: Presence
 
 
 @asynccontextmanager
@@ -58,7 +59,7 @@ async def opened_state(
         stack.callback(presence.leave)
         turns = Turns(folder)
         stack.callback(turns.close)
-        checkpoint = Checkpoint(folder)
+        checkpoint = Checkpoint(folder, boot_id=boot_id, alone=presence.alone)
         async with turns.turn():
             alone = presence.bury_the_dead()
             cdi = CdiStore(settings.cdi_folder, driver=settings.driver_name)
@@ -81,10 +82,13 @@ async def opened_state(
             )
             log.info("checkpoint_read", claims=len(checkpoint.claims()), folder=str(folder), alone=alone)
             if alone:
+                checkpoint.begin()
                 used = _named_shims(checkpoint, settings.driver_name) | {shim.version}
                 remove_unused_shims(settings.state_folder, cdi, used=used)
         turns.on_gained = checkpoint.refresh
-        yield NodeState(checkpoint, effects, turns)
+        yield NodeState(checkpoint, effects, turns, presence)
+        async with turns.turn():
+            checkpoint.fold()
 
 
 def _named_shims(checkpoint: Checkpoint, driver: str) -> set[str]:

@@ -2,11 +2,15 @@
 
 A status is for people: it must never delay a pod or fail one. So calls only note what is to be said; one task says
 it, when the API server lets it, and says nothing that is there already.
+
+It is also where it comes to light when a claim was allocated anew just as it was prepared by what was known of it: what
+its containers have is then of another share than the scheduler believes, and the claim says so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,8 +22,9 @@ from dra_driver.errors import HamiDraError
 from dra_driver.kube.claim_cache import ClaimCache
 from dra_driver.kube.claims import ApiClaims, Claim, ClaimRef, Reported
 from dra_driver.kube.errors import Conflict, KubeError, NotFound
+from dra_driver.kubeletplugin.checkpoint_format import PreparedClaim
 from dra_driver.kubeletplugin.claim_status import PREPARED, failed_devices, ready_devices, says, wire_devices
-from dra_driver.kubeletplugin.plan import Card, make_plan
+from dra_driver.kubeletplugin.plan import Card, Plan, make_plan
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -27,6 +32,11 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _DELAY = 0.1
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 120.0
+_ALLOCATED_ANEW = "AllocatedAnew"
+_ALLOCATED_ANEW_MESSAGE = (
+    "the claim was allocated anew while it was prepared: its containers have what it was allocated before; "
+    "delete the pods that use it, and it is prepared anew"
+)
 
 
 @dataclass(frozen=True)
@@ -49,17 +59,21 @@ class StatusWriter:
         cache: ClaimCache,
         api: ApiClaims,
         cards: Callable[[], Mapping[tuple[str, str], Card]],
+        recorded: Callable[[str], PreparedClaim | None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         delay_seconds: float = _DELAY,
     ) -> None:
+        """`recorded` looks up by UID what was prepared."""
         self._driver = driver
         self._cache = cache
         self._api = api
         self._cards = cards
+        self._recorded = recorded
         self._now = now
         self._delay = delay_seconds
         self._due: dict[str, tuple[float, _Said]] = {}
         self._changed = asyncio.Event()
+        self._sleeps_until = math.inf
         # What was written last, and the claim as it was known then: until the watch brings another, that is how it is.
         self._written: dict[str, tuple[Claim, tuple[Reported, ...]]] = {}
 
@@ -74,6 +88,11 @@ class StatusWriter:
     def unprepared(self, ref: ClaimRef) -> None:
         """Hear that a claim was taken back."""
         self._put(_Said(ref, ""), self._delay)
+
+    def allocated_anew(self, ref: ClaimRef) -> None:
+        """Hear that a claim's allocation is another one than was known."""
+        if self._recorded(ref.uid) is not None and ref.uid not in self._due:
+            self.prepared(ref)
 
     async def run(self, standing: Callable[[], Iterable[ClaimRef]]) -> None:
         """Write until cancelled. `standing` tells the claims that are prepared when the first list has come."""
@@ -100,8 +119,10 @@ class StatusWriter:
                 self.unprepared(claim.ref)
 
     def _put(self, said: _Said, delay: float) -> None:
-        self._due[said.ref.uid] = (asyncio.get_running_loop().time() + delay, said)
-        self._changed.set()
+        when = asyncio.get_running_loop().time() + delay
+        self._due[said.ref.uid] = (when, said)
+        if when < self._sleeps_until:
+            self._changed.set()
 
     async def _next(self) -> _Said:
         """Wait for what is due first, and take it."""
@@ -111,6 +132,7 @@ class StatusWriter:
             uid, when = min(((uid, when) for uid, (when, _) in self._due.items()), key=lambda d: d[1], default=("", 0))
             if uid and when <= loop.time():
                 return self._due.pop(uid)[1]
+            self._sleeps_until = when if uid else math.inf
             try:
                 async with asyncio.timeout_at(when if uid else None):
                     await self._changed.wait()
@@ -151,10 +173,19 @@ class StatusWriter:
 
     def _wanted(self, said: _Said, claim: Claim) -> tuple[Reported, ...]:
         if said.reason == PREPARED:
-            return ready_devices(make_plan(claim, driver=self._driver, cards=self._cards()), self._driver)
+            plan = make_plan(claim, driver=self._driver, cards=self._cards())
+            if self._is_another(plan):
+                log.error("claim_allocated_anew_when_prepared", claim=str(said.ref), uid=said.ref.uid)
+                return failed_devices(claim, self._driver, reason=_ALLOCATED_ANEW, message=_ALLOCATED_ANEW_MESSAGE)
+            return ready_devices(plan, self._driver)
         if said.reason:
             return failed_devices(claim, self._driver, reason=said.reason, message=said.message)
         return ()
+
+    def _is_another(self, plan: Plan) -> bool:
+        """Tell whether something else was prepared than the claim is allocated now."""
+        recorded = self._recorded(plan.ref.uid)
+        return recorded is not None and {one.key for one in recorded.shares} != {one.share.key for one in plan.shares}
 
     def _again(self, said: _Said, error: HamiDraError) -> None:
         keys = {"claim": str(said.ref), "uid": said.ref.uid, "error": str(error)}

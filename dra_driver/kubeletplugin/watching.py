@@ -36,7 +36,7 @@ class CardWatch:
         changed: Sequence[Callable[[], None]],
         noticed: Callable[[Notice], None] = lambda _notice: None,
     ) -> None:
-        """`noticed` hears, in the backend's thread, what a backend has heard of."""
+        """`noticed` hears, in the backend's thread, what a backend has heard of that is news."""
         self._noticed = noticed
         self._inventory = inventory
         self._faults = faults
@@ -91,8 +91,8 @@ class CardWatch:
         """Run a backend's watch, again when it fails: a fault of the watch is no fault of the cards."""
 
         def tell(notice: Notice) -> None:
-            self._faults.take(notice)
-            self._noticed(notice)
+            if self._faults.take(notice):
+                self._noticed(notice)
             loop.call_soon_threadsafe(self._due.set)
 
         while not self._stop.is_set():

@@ -81,7 +81,7 @@ def running_plugin(folder: Path, cards: SimulatedCards, kubeconfig: Path, shares
             grpc.insecure_channel(f"unix://{plugins}") as channel,
         ):
             registration = registration_grpc.RegistrationStub(other)
-            _wait_for_answer(registration, process, folder / "plugin.log")
+            _wait_for_answer(registry, registration, process, folder / "plugin.log")
             ready = time.monotonic() - start
             yield Running(
                 process.pid,
@@ -96,10 +96,14 @@ def running_plugin(folder: Path, cards: SimulatedCards, kubeconfig: Path, shares
 
 
 def _wait_for_answer(
-    registration: registration_grpc.RegistrationStub, process: subprocess.Popen[bytes], log: Path
+    socket: Path, registration: registration_grpc.RegistrationStub, process: subprocess.Popen[bytes], log: Path
 ) -> None:
     deadline = time.monotonic() + 60
     while True:
+        # A channel that has tried too early waits for seconds before it tries again.
+        if not socket.is_socket() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+            continue
         try:
             registration.GetInfo(registration_pb2.InfoRequest(), timeout=1)
             return

@@ -9,7 +9,9 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from structlog.testing import capture_logs
 
+from dra_driver.errors import SettingsRejected
 from dra_driver.kubeletplugin.pb.dra_health.v1 import api_pb2
 from dra_driver.kubeletplugin.pb.grpc_health.v1 import health_pb2
 from drivers.backend import Fault, Recovery
@@ -164,8 +166,8 @@ async def test_open_streams_do_not_hold_up_the_end(plugin: Plugin) -> None:
 # Probes over gRPC.
 
 
-async def probe(plugin: Plugin, service: str = "") -> int:
-    async with grpc.aio.insecure_channel(f"unix://{plugin.dra_socket}") as channel:
+async def probe(plugin: Plugin, service: str = "", *, at: str = "") -> int:
+    async with grpc.aio.insecure_channel(at or f"unix://{plugin.dra_socket}") as channel:
         method = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -181,6 +183,23 @@ async def test_the_plugin_is_ready_once_the_kubelet_has_taken_it(plugin: Plugin)
         assert await probe(plugin) == await probe(plugin, "readiness") == health_pb2.HealthCheckResponse.NOT_SERVING
         await plugin.kubelet.notify(registered=True)
         assert await probe(plugin) == await probe(plugin, "readiness") == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_the_kubelets_own_probes_find_it_on_a_port(plugin: Plugin) -> None:
+    plugin.settings = plugin.changed(grpc_health_address="127.0.0.1:0")
+    with capture_logs() as logs:
+        async with plugin.running():
+            (address,) = [entry["address"] for entry in logs if entry["event"] == "grpc_health_serving"]
+            assert await probe(plugin, "liveness", at=address) == health_pb2.HealthCheckResponse.SERVING
+            assert await probe(plugin, at=address) == health_pb2.HealthCheckResponse.NOT_SERVING
+            await plugin.kubelet.notify(registered=True)
+            assert await probe(plugin, at=address) == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_port_that_cannot_be_had_is_a_wrong_setting(plugin: Plugin) -> None:
+    plugin.settings = plugin.changed(grpc_health_address="192.0.2.1:1")
+    with pytest.raises(SettingsRejected, match="grpc_health_address"):
+        await plugin.begin()
 
 
 async def test_a_probe_for_something_else_is_not_found(plugin: Plugin) -> None:

@@ -84,7 +84,7 @@ async def test_claims_are_counted_and_measured_and_errors_by_their_reason(http: 
     assert series[key("vgpu_dra_requests_inflight", operation="prepare", **CALL)] == 0
     assert series[key("vgpu_dra_request_duration_seconds_count", operation="prepare", **CALL)] == 2
     assert series[key("vgpu_dra_request_duration_seconds_sum", operation="prepare", **CALL)] > 0
-    assert series[key("vgpu_dra_request_errors_total", operation="prepare", reason="ClaimNotReady", **CALL)] == 1
+    assert series[key("vgpu_dra_node_prepare_errors_total", error_type="ClaimNotReady", **CALL)] == 1
 
 
 async def test_the_ledger_is_shown_by_card_as_it_is_at_that_moment(http: Plugin) -> None:
@@ -121,14 +121,21 @@ async def test_publishing_and_faults_are_counted(http: Plugin) -> None:
     assert series[key("vgpu_card_healthy", node=NODE, vendor="nvidia", device_uuid=card(1).uuid, **CALL)] == 0
 
 
-async def test_no_series_names_a_tenants_object(http: Plugin) -> None:
+async def test_what_a_share_uses_is_told_by_its_claim_and_nothing_else_names_a_tenants_object(http: Plugin) -> None:
     http.api.put_claim(TRAIN)
     with capture_logs() as logs:
         async with http.running():
             await http.kubelet.prepare(TRAIN)
-            _, text = await Http(logs).get("/metrics")
+            series = await Http(logs).series()
+            await http.kubelet.unprepare(TRAIN)
+            after = await Http(logs).series()
     metadata = TRAIN["metadata"]
-    assert not [word for word in (metadata["name"], metadata["namespace"], metadata["uid"]) if word in text]
+    names = {metadata["name"], metadata["namespace"], metadata["uid"]}
+    naming = {name: dict(labels) for name, labels in series if names & {value for _, value in labels}}
+    assert all(name.startswith("vgpu_share_") for name in naming)
+    assert naming["vgpu_share_memory_limit_bytes"]["resourceclaim_name"] == metadata["name"]
+    assert naming["vgpu_share_memory_limit_bytes"]["namespace"] == metadata["namespace"]
+    assert not [name for name, _ in after if name.startswith("vgpu_share_")]
 
 
 async def test_without_an_address_nothing_listens(plugin: Plugin) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dra_driver.configuration import Cards
 from dra_driver.errors import SettingsRejected
 from dra_driver.kubeletplugin import presence
 from dra_driver.settings import LONGEST_SOCKET_PATH
@@ -199,3 +200,31 @@ def test_a_name_that_would_be_too_long_for_a_socket_is_hashed(old: Plugin) -> No
         assert OLD not in path.name
     assert settings.dra_socket != other.dra_socket
     assert Path(settings.registration_socket.name).suffix == ".sock"
+
+
+def published(one: Plugin) -> list[JsonObject]:
+    return [device for wire in one.api.slices.values() for device in wire["spec"]["devices"]]
+
+
+def tenants(one: Plugin) -> set[str]:
+    """How many tenants each published card takes."""
+    return {device["capacity"]["shares"]["value"] for device in published(one)}
+
+
+async def test_the_younger_plugin_alone_decides_what_is_published_and_the_older_takes_over_when_it_is_gone(
+    old: Plugin, new: Plugin
+) -> None:
+    new.settings = new.changed(cards=Cards(shares=3))
+    async with serving(old):
+        await until(lambda: tenants(old) == {"10"})
+        async with serving(new):
+            await until(lambda: tenants(old) == {"3"})
+            before = len(old.api.writes())
+            # Both see it: were they at odds, they would write against each other from here on.
+            old.backend.devices = tuple(replace(one, unhealthy="ill") for one in old.backend.devices)
+            await until(lambda: all("taints" in device for device in published(old)))
+            old.backend.devices = tuple(replace(one, unhealthy="") for one in old.backend.devices)
+            await until(lambda: not any("taints" in device for device in published(old)))
+            assert tenants(old) == {"3"}
+            assert len(old.api.writes()) == before + 2
+        await until(lambda: tenants(old) == {"10"})

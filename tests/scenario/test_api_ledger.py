@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import pytest
 
 from dra_driver.errors import OverCommitted
@@ -49,10 +51,10 @@ async def test_a_claim_waits_until_the_api_no_longer_shows_the_one_before_it(nod
     claims = node.allocated.claims
     looks = iter([True, False])
 
-    def gone_at_the_second_look() -> object:
+    def gone_at_the_second_look(**besides: Set[str]) -> object:
         if not next(looks, False):
             node.allocated.wires = [SECOND]
-        return claims()
+        return claims(**besides)
 
     node.allocated.claims = gone_at_the_second_look  # type: ignore[method-assign, assignment]
     await node.preparation.prepare(ref_of(SECOND))

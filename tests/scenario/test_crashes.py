@@ -52,10 +52,10 @@ async def test_a_crash_between_the_spec_and_the_record_is_made_good(
 ) -> None:
     put = Checkpoint.put
 
-    def die_before_completed(checkpoint: Checkpoint, claim: PreparedClaim, *, durable: bool = True) -> None:
+    def die_before_completed(checkpoint: Checkpoint, claim: PreparedClaim) -> None:
         if claim.state is State.COMPLETED:
             raise Crash
-        put(checkpoint, claim, durable=durable)
+        put(checkpoint, claim)
 
     with monkeypatch.context() as patched:
         patched.setattr(Checkpoint, "put", die_before_completed)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
 from drivers.errors import DeviceLost, DriverError
@@ -78,7 +81,7 @@ async def test_a_spec_that_cannot_be_written_leaves_nothing(node: MemoryNode) ->
 
 async def test_a_cdi_folder_that_is_none_keeps_the_record_until_it_is_one_again(node: MemoryNode) -> None:
     node.cdi_folder.write_text("a file where the folder should be")
-    with pytest.raises(OSError, match="exists"):
+    with pytest.raises(OSError, match="directory"):
         await node.preparation.prepare(ref_of(PAIR))
     assert node.state().records == {"pair": "STARTED"}
     node.cdi_folder.unlink()
@@ -98,13 +101,24 @@ async def test_a_record_that_cannot_be_written_stops_before_the_first_effect(nod
     assert node.state() == ready(PAIR)
 
 
-async def test_a_disk_that_fails_in_the_middle_leaves_at_most_the_record_of_a_start(node: MemoryNode) -> None:
-    obstacle = node.plugin_folder / ".checkpoint.json.tmp"
-    node.backend.on_prepare = lambda _share: obstacle.mkdir()
-    with pytest.raises(OSError, match="directory"):
-        await node.preparation.prepare(ref_of(TRAIN))
+async def test_a_disk_that_fails_in_the_middle_leaves_at_most_the_record_of_a_start(
+    node: MemoryNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.checkpoint.begin()
+
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+
+        def break_disk(_share: Share) -> None:
+            patched.setattr(os, "pwrite", refuse)
+            patched.setattr(os, "fsync", refuse)
+
+        node.backend.on_prepare = break_disk
+        with pytest.raises(OSError, match="Input/output error"):
+            await node.preparation.prepare(ref_of(TRAIN))
     assert node.state() == NodeState(records={"train": "STARTED"})
-    obstacle.rmdir()
     node.backend.on_prepare = lambda _share: None
     await node.start().prepare(ref_of(TRAIN))
     assert node.state() == ready(TRAIN)

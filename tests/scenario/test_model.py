@@ -25,6 +25,7 @@ from tests.support.backend import GIB, card
 from tests.support.claims import JsonObject, allocated, share, whole_device
 from tests.support.cuts import Cut
 from tests.support.node import Crash, MemoryNode, keys_of, ref_of
+from tests.support.power import Disk, Loss
 
 LIVES = int(os.environ.get("HAMI_DRA_TEST_LIVES", "2000"))
 CARDS = (card(0, shares=3), card(1, shares=3))
@@ -54,15 +55,17 @@ EVENTS = st.one_of(
     st.just(("restart",)),
     st.just(("lose_checkpoint",)),
     st.just(("reboot",)),
+    st.tuples(st.just("power_cut"), st.sampled_from(list(Loss)), st.booleans()),
 )
 
 
 @dataclass
 class Held:
-    """A prepared claim. `void` since a reboot took its spec."""
+    """A prepared claim. `void` since a reboot took its spec, `torn` since a power cut took other files of it."""
 
     wire: JsonObject
     void: bool = False
+    torn: bool = False
 
 
 @dataclass
@@ -101,8 +104,9 @@ class Model:
 class Life:
     """One node, its model, and the events that befall both."""
 
-    def __init__(self, node: MemoryNode, serial: Iterator[int]) -> None:
+    def __init__(self, node: MemoryNode, disk: Disk, serial: Iterator[int]) -> None:
         self._node = node
+        self._disk = disk
         self._model = Model()
         self._serial = serial
         self._boots = 1
@@ -181,6 +185,19 @@ class Life:
             held.void = True
         await self._restart()
 
+    async def _power_cut(self, loss: Loss, synced: bool) -> None:
+        """What was told to be taken back stays away; what was prepared a moment ago may be forgotten."""
+        if synced:
+            self._node.checkpoint.keep_up()
+        self._disk.lose(loss)
+        self._node.backend.prepared.clear()
+        self._boots += 1
+        await self._restart()
+        recorded, held = self._recorded(), self._model.held
+        assert set(recorded) <= set(held)
+        assert not synced or set(recorded) == set(held)
+        self._model.held = {uid: Held(held[uid].wire, void=True, torn=True) for uid in recorded}
+
     def _known(self, name: str, age: int) -> JsonObject | None:
         ever = self._model.ever.get(name, [])
         return ever[age] if age < len(ever) else None
@@ -203,7 +220,9 @@ class Life:
         ready = {uid: one for uid, one in held.items() if not one.void}
         folder = self._node.state_folder / "shares"
         assert self._recorded() == dict.fromkeys(held, "COMPLETED")
-        assert {path.name for path in folder.iterdir()} == {key for one in held.values() for key in keys_of(one.wire)}
+        there = {path.name for path in folder.iterdir()}
+        assert there <= {key for one in held.values() for key in keys_of(one.wire)}
+        assert there >= {key for one in held.values() if not one.torn for key in keys_of(one.wire)}
         assert set(self._node.backend.prepared) == {key for one in ready.values() for key in keys_of(one.wire)}
         specs = {path.name for path in self._node.cdi_folder.iterdir() if "-claim-" in path.name}
         assert specs == {f"vgpu.hami.io-claim-{uid}.json" for uid in ready}
@@ -237,9 +256,11 @@ def test_a_node_does_what_the_model_says(runner: asyncio.Runner, events: list[tu
         with fresh_node() as node:
             node.backend.devices = CARDS
             node.patience_seconds = 0.0
-            node.start()
-            life = Life(node, itertools.count())
-            for event in events:
-                await life.meet(event)
+            await node.restart()
+            disk = Disk(node.plugin_folder, node.state_folder, node.cdi_folder)
+            life = Life(node, disk, itertools.count())
+            with disk.watched():
+                for event in events:
+                    await life.meet(event)
 
     runner.run(live())

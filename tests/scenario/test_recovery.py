@@ -50,10 +50,11 @@ def checkpoint(node: MemoryNode) -> Path:
 
 
 def lose(node: MemoryNode, damage: Damage = overwritten, *, previous: bool = True) -> None:
-    """Damage the checkpoint; the version before it goes too unless told otherwise."""
+    """Damage the checkpoint; the version before it goes too, and all journals, unless told otherwise."""
     damage(checkpoint(node))
     if previous:
-        (node.plugin_folder / "checkpoint.previous.json").unlink(missing_ok=True)
+        for path in (*node.plugin_folder.glob("*.previous.json"), *node.plugin_folder.glob("*.journal")):
+            path.unlink()
 
 
 def silence_api(node: MemoryNode) -> None:
@@ -222,3 +223,44 @@ async def test_a_file_that_is_damaged_under_a_living_plugin_is_set_aside_and_wri
     await node.preparation.prepare(ref_of(PAIR))
     assert node.state() == ready(BESIDE, PAIR)
     assert len(list(node.plugin_folder.glob("checkpoint.damaged-*.json"))) == 1
+
+
+async def test_a_damaged_file_is_told_again_by_the_one_before_it_and_the_journals(node: MemoryNode) -> None:
+    await node.restart()
+    for wire in (BESIDE, PAIR):
+        await node.preparation.prepare(ref_of(wire))
+    await node.preparation.unprepare(ref_of(PAIR))
+    await node.preparation.prepare(ref_of(TRAIN))
+    lose(node, previous=False)
+    for spec in node.cdi_folder.iterdir():
+        spec.unlink()
+    silence_api(node)
+    await node.restart()
+    assert set(node.state().records) == {"beside", "train"}
+    for wire in (BESIDE, TRAIN):
+        await node.preparation.prepare(ref_of(wire))
+    assert node.state() == ready(BESIDE, TRAIN)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_damaged_journal_loses_nothing_that_was_ready(node: MemoryNode, damage: Damage) -> None:
+    await node.restart()
+    for wire in (BESIDE, PAIR):
+        await node.preparation.prepare(ref_of(wire))
+    newest = max(node.plugin_folder.glob("*.journal"), key=lambda path: path.stat().st_mtime_ns)
+    damage(newest)
+    await node.restart()
+    assert node.state() == ready(BESIDE, PAIR)
+    assert list(node.plugin_folder.glob("checkpoint.damaged-*"))
+
+
+async def test_lines_that_a_journal_has_lost_without_a_sign_are_missed_and_told_again(node: MemoryNode) -> None:
+    await node.restart()
+    for wire in (BESIDE, PAIR):
+        await node.preparation.prepare(ref_of(wire))
+    newest = max(node.plugin_folder.glob("*.journal"), key=lambda path: path.stat().st_mtime_ns)
+    content = newest.read_bytes()
+    lines = content.rstrip(b"\0").splitlines(keepends=True)
+    newest.write_bytes(b"".join(lines[:-2]).ljust(len(content), b"\0"))
+    await node.restart()
+    assert node.state() == ready(BESIDE, PAIR)

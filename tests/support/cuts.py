@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from enum import Enum, auto
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -24,6 +23,7 @@ from tests.support.node import Crash, MemoryNode
 CHANGES = (
     "chmod",
     "fchmod",
+    "fdatasync",
     "fsync",
     "ftruncate",
     "link",
@@ -65,13 +65,6 @@ class Cut:
         self._way = way
         self._dead = False
         self._lock = threading.Lock()
-        self._unsynced: set[int] = set()
-
-    def lose_unsynced(self, *roots: Path) -> None:
-        """Take away what a power cut may: the content of every file that was written and not synced."""
-        for path in (path for root in roots for path in root.rglob("*")):
-            if path.is_file() and path.stat().st_ino in self._unsynced:
-                os.truncate(path, 0)
 
     @contextmanager
     def on(self, node: MemoryNode) -> Iterator[None]:
@@ -111,12 +104,7 @@ class Cut:
             self.points.append(name)
             if len(self.points) == self._at:
                 self._end(name, real, arguments)
-            if name in _WRITES:
-                self._unsynced.add(os.fstat(arguments[0]).st_ino)
-        outcome = real(*arguments, **named)
-        if name == "fsync":
-            self._unsynced.discard(os.fstat(arguments[0]).st_ino)
-        return outcome
+        return real(*arguments, **named)
 
     def _end(self, name: str, real: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         if self._way is Way.FULL:

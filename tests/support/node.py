@@ -6,7 +6,7 @@ A scenario test arranges a state, lets one event happen, and compares the whole 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,9 @@ from tests.support.backend import MemoryBackend
 from tests.support.claims import DRIVER, NODE
 
 _SHIM = ShimFiles("0123456789abcdef", "/var/lib/hami-dra/lib/0/libvgpu.so", "/var/lib/hami-dra/lib/0/ld.so.preload")
+
+# Full after a few claims, so that what happens then happens in tests too.
+_JOURNAL_SIZE = 8192
 
 
 class Crash(BaseException):
@@ -86,9 +89,9 @@ class KnownClaims:
         self.wires: list[JsonObject] = []
         self.new_enough = True
 
-    def claims(self) -> tuple[Claim, ...]:
+    def claims(self, *, besides: Set[str] = frozenset()) -> tuple[Claim, ...]:
         """See AllocatedClaims."""
-        return tuple(parse_claim(wire) for wire in self.wires)
+        return tuple(parse_claim(wire) for wire in self.wires if wire["metadata"]["uid"] not in besides)
 
     def trusted(self) -> bool:
         """See AllocatedClaims."""
@@ -98,8 +101,9 @@ class KnownClaims:
 class MemoryNode:
     """A node with its folders, on which the plugin can be started again and again."""
 
-    def __init__(self, folder: Path, backend: MemoryBackend) -> None:
+    def __init__(self, folder: Path, backend: MemoryBackend, *, journal_size: int = _JOURNAL_SIZE) -> None:
         self.backend = backend
+        self._journal_size = journal_size
         self.api = MemoryApi(node=NODE)
         self.state_folder = folder / "state"
         self.cdi_folder = folder / "cdi"
@@ -128,6 +132,7 @@ class MemoryNode:
         await open_checkpoint(
             self.checkpoint, self.effects, ApiClaims(self.api), driver=DRIVER, make_plan=self.plan, boot_id=boot_id
         )
+        self.checkpoint.begin()
         await self.preparation.settle()
         return self.preparation
 
@@ -139,7 +144,7 @@ class MemoryNode:
         self.close()
         folders = ShareFolders(self.state_folder)
         folders.open()
-        self.checkpoint = Checkpoint(self.plugin_folder)
+        self.checkpoint = Checkpoint(self.plugin_folder, boot_id=boot_id, journal_size=self._journal_size)
         self._turns = Turns(self.plugin_folder, on_gained=self.checkpoint.refresh)
         backends = dict.fromkeys(vendors, self.backend)
         self._inventory = Inventory(driver=DRIVER, node=NODE, backends=backends)

@@ -12,6 +12,7 @@ from dra_driver.errors import CheckpointUnreadable
 from dra_driver.kubeletplugin.checkpoint_format import (
     CURRENT,
     VERSION,
+    Contents,
     Format,
     PreparedClaim,
     PreparedShare,
@@ -50,12 +51,12 @@ def renamed(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_what_is_written_is_read() -> None:
-    assert decode(encode([encode_record(CLAIM)])) == (CLAIM,)
-    assert decode(encode([])) == ()
+    assert decode(encode([encode_record(CLAIM)])).claims == (CLAIM,)
+    assert decode(encode([])).claims == ()
 
 
 def test_the_first_form_of_the_file_is_still_read() -> None:
-    assert decode(file_with({"version": 1, "claims": [WRITTEN]})) == (CLAIM,)
+    assert decode(file_with({"version": 1, "claims": [WRITTEN]})).claims == (CLAIM,)
 
 
 def test_a_file_of_the_version_before_is_brought_up() -> None:
@@ -68,12 +69,14 @@ def test_a_file_of_the_version_before_is_brought_up() -> None:
         ]
         return {"version": VERSION + 1, "claims": claims}
 
-    assert decode(file_with(old), reader=Format(VERSION + 1, {VERSION: split_names})) == (CLAIM,)
+    assert decode(file_with(old), reader=Format(VERSION + 1, {VERSION: split_names})).claims == (CLAIM,)
 
 
 def test_several_versions_are_brought_up_step_by_step() -> None:
     steps = {VERSION: renamed, VERSION + 1: lambda document: {**document, "version": VERSION + 2}}
-    assert decode(file_with({"version": VERSION, "claims": [WRITTEN]}), reader=Format(VERSION + 2, steps)) == (CLAIM,)
+    assert decode(file_with({"version": VERSION, "claims": [WRITTEN]}), reader=Format(VERSION + 2, steps)).claims == (
+        CLAIM,
+    )
 
 
 def test_a_file_that_is_too_old_to_be_brought_up_says_so() -> None:
@@ -84,20 +87,20 @@ def test_a_file_that_is_too_old_to_be_brought_up_says_so() -> None:
 def test_a_later_version_that_only_adds_fields_is_read_as_far_as_ours_go() -> None:
     claim = {**WRITTEN, "novelty": 1, "shares": [{**WRITTEN["shares"][0], "novelty": {"a": 1}}]}
     later = {"version": VERSION + 1, "oldest_reader": VERSION, "claims": [claim], "novelty": []}
-    assert decode(file_with(later)) == (CLAIM,)
+    assert decode(file_with(later)).claims == (CLAIM,)
 
 
 def test_a_later_version_of_another_shape_is_read_from_what_it_carries_for_us() -> None:
     earlier = {"version": VERSION, "oldest_reader": VERSION, "claims": [WRITTEN]}
     later = {"version": VERSION + 1, "oldest_reader": VERSION + 1, "claims": {"u1": {}}, "earlier": earlier}
-    assert decode(file_with(later)) == (CLAIM,)
+    assert decode(file_with(later)).claims == (CLAIM,)
 
 
 def test_a_version_two_later_carries_ours_within_the_one_between() -> None:
     ours = {"version": VERSION, "oldest_reader": VERSION, "claims": [WRITTEN]}
     between = {"version": VERSION + 1, "oldest_reader": VERSION + 1, "claims": {}, "earlier": ours}
     later = {"version": VERSION + 2, "oldest_reader": VERSION + 2, "claims": {}, "earlier": between}
-    assert decode(file_with(later)) == (CLAIM,)
+    assert decode(file_with(later)).claims == (CLAIM,)
 
 
 def test_a_later_version_that_says_nothing_to_us_is_refused() -> None:
@@ -108,7 +111,15 @@ def test_a_later_version_that_says_nothing_to_us_is_refused() -> None:
 
 def test_our_own_file_says_who_may_read_it() -> None:
     document = json.loads(encode([encode_record(CLAIM)]).splitlines()[1])
-    assert (document["version"], document["oldest_reader"]) == (CURRENT.version, CURRENT.version)
+    assert (document["version"], document["oldest_reader"]) == (CURRENT.version, 1)
+
+
+def test_a_file_with_a_journal_is_not_taken_for_the_whole_by_who_knows_of_no_journals() -> None:
+    raw = encode([encode_record(CLAIM)], boot_id="boot", journal=7)
+    assert decode(raw) == Contents(claims=(CLAIM,), boot_id="boot", journal=7)
+    with pytest.raises(CheckpointUnreadable, match="version: 2 is not 1"):
+        decode(raw, reader=Format(version=1))
+    assert decode(encode([encode_record(CLAIM)], boot_id="boot"), reader=Format(version=1)).claims == (CLAIM,)
 
 
 @pytest.mark.parametrize("cdi_devices", [(), ("vgpu.hami.io/share=k1",)])

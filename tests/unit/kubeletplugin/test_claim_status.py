@@ -47,6 +47,12 @@ def test_a_share_tells_its_card_its_size_and_its_policy() -> None:
     }
 
 
+def test_a_share_that_may_use_the_hosts_memory_tells_how_much() -> None:
+    config = [opaque(vgpu_config(memory={"oversubscribe": {"hostMemory": "2048Mi"}}))]
+    (entry,) = ready(allocated("train", share("gpu", "gpu-0"), config=config))
+    assert entry["data"]["hostMemory"] == "2Gi"
+
+
 def test_two_shares_of_one_card_have_an_entry_each_and_a_whole_card_has_no_share_id() -> None:
     entries = ready(
         allocated("train", share("a", "gpu-0"), share("b", "gpu-0", share_id="aaaa0002"), whole_device("c", "gpu-1"))

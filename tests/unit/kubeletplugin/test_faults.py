@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from dra_driver.kubeletplugin import joint_file
 from dra_driver.kubeletplugin.faults import FILE_NAME, FaultBook
 from drivers.backend import Fault, Recovery
 from tests.support.backend import card
@@ -129,7 +133,7 @@ def test_a_book_that_cannot_be_read_is_an_empty_one(clock: Clock, tmp_path: Path
     (tmp_path / FILE_NAME).write_text("{")
     with capture_logs() as logs:
         assert codes(book(clock, tmp_path)) == ["", ""]
-    assert [entry["event"] for entry in logs] == ["fault_book_unreadable"]
+    assert [entry["event"] for entry in logs] == ["joint_file_unreadable"]
 
 
 def test_a_book_that_cannot_be_written_is_still_kept(clock: Clock, tmp_path: Path) -> None:
@@ -145,3 +149,100 @@ def test_a_card_with_ever_new_faults_does_not_fill_the_book(clock: Clock, tmp_pa
         one.take(Fault(FIRST.uuid, f"xid-{number}", "x"))
     assert codes(one) == ["xid-99", ""]
     assert (tmp_path / FILE_NAME).read_text().count('"code"') <= 8
+
+
+# Two plugins side by side.
+
+
+def test_what_one_plugin_hears_the_other_knows_and_neither_overwrites_the_other(clock: Clock, tmp_path: Path) -> None:
+    old, new = book(clock, tmp_path), book(clock, tmp_path)
+    old.take(XID)
+    new.take(Fault(SECOND.uuid, "xid-48", "XID 48"))
+    assert codes(old) == codes(new) == codes(book(clock, tmp_path)) == ["xid-79", "xid-48"]
+    old.take(Recovery(FIRST.uuid))
+    assert codes(new) == codes(old) == ["", "xid-48"]
+
+
+def test_books_that_are_written_at_once_stay_whole(clock: Clock, tmp_path: Path) -> None:
+    books = [book(clock, tmp_path) for _ in range(4)]
+
+    def hear(one: FaultBook, number: int) -> None:
+        for _ in range(20):
+            one.take(Fault(f"GPU-{number}", "xid-48", "XID 48"))
+            clock.now += 0.001
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(hear, books, range(len(books))))
+    told = {fault["device_uuid"] for fault in json.loads((tmp_path / FILE_NAME).read_text())["faults"]}
+    assert told == {f"GPU-{number}" for number in range(len(books))}
+
+
+def test_a_plugin_that_was_stopped_while_it_wrote_does_not_stop_the_other(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joint_file, "_PATIENCE_SECONDS", 0.05)
+    one = book(clock, tmp_path)
+    one.take(ECC)
+    with (tmp_path / FILE_NAME).with_suffix(".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with capture_logs() as logs:
+            one.take(XID)
+    assert "joint_file_not_locked" in [entry["event"] for entry in logs]
+    assert codes(one)[0] in ("xid-79", "ecc-uncorrected")
+    assert codes(book(clock, tmp_path)) == codes(one)
+
+
+def test_what_could_not_be_written_is_not_forgotten_for_what_is_on_the_disk(clock: Clock, tmp_path: Path) -> None:
+    folder = tmp_path / "book"
+    folder.mkdir()
+    one = book(clock, folder)
+    one.take(Fault(SECOND.uuid, "xid-48", "XID 48"))
+    folder.rename(tmp_path / "away")
+    one.take(XID)
+    (tmp_path / "away").rename(folder)
+    assert codes(one) == ["xid-79", "xid-48"]
+    one.take(XID)
+    assert codes(book(clock, folder)) == ["xid-79", "xid-48"]
+
+
+# What is found out only later.
+
+
+def test_a_fault_of_the_past_is_over_when_it_would_have_been(clock: Clock) -> None:
+    one = book(clock)
+    one.take(replace(XID, seconds_ago=50))
+    assert codes(one) == ["xid-79", ""]
+    clock.now += 10
+    assert codes(one) == ["", ""]
+
+
+def test_a_fault_that_is_over_long_since_is_not_heard_of_again(clock: Clock) -> None:
+    one = book(clock)
+    with capture_logs() as logs:
+        assert not one.take(replace(XID, seconds_ago=61))
+    assert codes(one) == ["", ""]
+    assert logs == []
+
+
+def test_a_fault_from_before_the_card_recovered_is_not_held_against_it_by_any_plugin(
+    clock: Clock, tmp_path: Path
+) -> None:
+    one = book(clock, tmp_path)
+    one.take(XID)
+    clock.now += 10
+    one.take(Recovery(FIRST.uuid))
+    clock.now += 10
+    following = book(clock, tmp_path)
+    following.take(replace(XID, seconds_ago=20))
+    assert codes(following) == ["", ""]
+    following.take(replace(XID, seconds_ago=5))
+    assert codes(following) == ["xid-79", ""]
+
+
+def test_what_is_told_again_from_the_past_makes_a_fault_no_younger(clock: Clock) -> None:
+    one = book(clock)
+    one.take(XID)
+    clock.now += 30
+    assert not one.take(replace(XID, seconds_ago=30))
+    clock.now += 30
+    assert codes(one) == ["", ""]

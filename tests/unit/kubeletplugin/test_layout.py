@@ -159,7 +159,8 @@ class Layer:
 
     def __init__(self, cards: Cards, folder: Path | None = None) -> None:
         self.held: set[str] | None = set()
-        self.layouts = Layouts(cards, node=NODE, held=lambda: self.held, folder=folder)
+        self.leads = True
+        self.layouts = Layouts(cards, node=NODE, held=lambda: self.held, leads=lambda: self.leads, folder=folder)
         self.layouts.load()
 
     def now(self) -> tuple[list[str], bool]:
@@ -265,7 +266,7 @@ def test_layouts_that_cannot_be_written_still_hold(tmp_path: Path) -> None:
     layer = Layer(SLOTS, tmp_path / "gone")
     with capture_logs() as logs:
         assert layer.now() == (WHOLE_SLOTS, False)
-    assert [entry["event"] for entry in logs] == ["layouts_not_written"]
+    assert [entry["event"] for entry in logs] == ["joint_file_not_locked", "joint_file_not_written"]
 
 
 def test_devices_of_a_card_that_is_drained_are_tainted() -> None:
@@ -276,3 +277,14 @@ def test_devices_of_a_card_that_is_drained_are_tainted() -> None:
     (device,) = wire["spec"]["devices"]
     assert [(taint["key"], taint["effect"]) for taint in device["taints"]] == [("vgpu.hami.io/draining", "NoSchedule")]
     assert pool.name == POOL
+
+
+def test_of_two_plugins_the_one_that_leads_decides_and_the_other_takes_over_what_it_has_decided(tmp_path: Path) -> None:
+    old, new = Layer(Cards(), tmp_path), Layer(SLOTS, tmp_path)
+    assert old.now() == (["gpu-0"], False)
+    old.leads = False
+    assert new.now() == (WHOLE_SLOTS, False)
+    assert old.now() == (WHOLE_SLOTS, False)
+    new.leads, old.leads = False, True
+    assert old.now() == (["gpu-0"], False)
+    assert new.now() == (["gpu-0"], False)

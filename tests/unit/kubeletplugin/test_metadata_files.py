@@ -51,9 +51,9 @@ def test_a_request_has_one_file_with_all_its_devices(files: MetadataFiles, tmp_p
         (f"{DRIVER}/metadata=u1_many",),
         (f"{DRIVER}/metadata=u1_one",),
     ]
-    folder = tmp_path / "metadata/u1"
-    assert sorted(path.name for path in folder.iterdir()) == ["many.json", "one.json"]
-    many, one = (json.loads((folder / f"{name}.json").read_text().splitlines()[0]) for name in ("many", "one"))
+    folder = tmp_path / "metadata"
+    assert sorted(path.name for path in folder.iterdir()) == ["u1_many.json", "u1_one.json"]
+    many, one = (json.loads((folder / f"u1_{name}.json").read_text().splitlines()[0]) for name in ("many", "one"))
     assert [device["name"] for device in many["requests"][0]["devices"]] == ["gpu-0", "gpu-1"]
     assert one["requests"][0]["name"] == "one/small"
     attributes = one["requests"][0]["devices"][0]["attributes"]
@@ -65,11 +65,15 @@ def test_a_request_has_one_file_with_all_its_devices(files: MetadataFiles, tmp_p
 def test_only_the_mounts_open_the_files_to_others(files: MetadataFiles, tmp_path: Path) -> None:
     made(files)
     assert (tmp_path / "metadata").stat().st_mode & 0o777 == 0o700
-    assert (tmp_path / "metadata/u1/one.json").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "metadata/u1_one.json").stat().st_mode & 0o777 == 0o644
 
 
 def test_what_was_made_stands_until_a_part_of_it_is_gone(files: MetadataFiles, tmp_path: Path) -> None:
     claim = made(files)
+    assert files.stand(claim)
+    (tmp_path / "metadata/u1_many.json").unlink()
+    assert not files.stand(claim)
+    made(files)
     assert files.stand(claim)
     (tmp_path / "cdi" / f"{DRIVER}-metadata-u1.json").unlink()
     assert not files.stand(claim)
@@ -83,8 +87,26 @@ def test_a_record_that_names_no_metadata_stands_without_any(files: MetadataFiles
 
 
 def test_removing_leaves_nothing_and_may_be_repeated(files: MetadataFiles, tmp_path: Path) -> None:
-    made(files)
-    files.remove("u1")
-    files.remove("u1")
+    claim = made(files)
+    files.remove(claim)
+    files.remove(claim)
     assert files.uids() == set()
     assert list((tmp_path / "cdi").iterdir()) == []
+
+
+def test_a_record_that_does_not_know_its_requests_leaves_nothing_either(files: MetadataFiles, tmp_path: Path) -> None:
+    claim = made(files)
+    other = claim.model_copy(update={"uid": "u10"})
+    (tmp_path / "metadata/u10_many.json").write_text("another claim's")
+    files.remove(claim.model_copy(update={"shares": (claim.shares[0].model_copy(update={"request": "unknown"}),)}))
+    assert files.uids() == {other.uid}
+
+
+def test_a_file_that_is_there_is_replaced_whole(files: MetadataFiles, tmp_path: Path) -> None:
+    made(files)
+    path = tmp_path / "metadata/u1_many.json"
+    content, inode = path.read_bytes(), path.stat().st_ino
+    path.write_bytes(content[:7])
+    made(files)
+    assert path.read_bytes() == content
+    assert path.stat().st_ino != inode

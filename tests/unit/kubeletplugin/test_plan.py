@@ -197,6 +197,6 @@ def test_a_bad_config_names_its_place_in_the_claim() -> None:
 
 
 def test_oversubscription_reaches_the_share() -> None:
-    config = [opaque(vgpu_config(memory={"oversubscribe": True}))]
+    config = [opaque(vgpu_config(memory={"oversubscribe": {"hostMemory": "1.5Gi"}}))]
     (one,) = settings(plan(share("gpu", "gpu-0"), config=config)).values()
-    assert one.oversubscribe is True
+    assert one.host_memory == 3 << 29

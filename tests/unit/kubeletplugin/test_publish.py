@@ -361,8 +361,18 @@ def test_an_answer_in_other_words_has_dropped_nothing() -> None:
 
 
 def test_what_the_server_will_not_keep_is_not_written_again_and_again() -> None:
-    (wire,) = published(card(0, unhealthy="lost"))
-    answer = answer_without(wire, "taints", "allowMultipleAllocations", "requestPolicy")
+    (wire,) = published(card(0))
+    answer = answer_without(wire, "allowMultipleAllocations", "requestPolicy")
     without = dropped_fields(wire, answer)
-    assert not changes(pool(card(0, unhealthy="lost")), OWNER, [answer], now=LATER, without=without)
+    assert not changes(pool(card(0)), OWNER, [answer], now=LATER, without=without)
     assert changes(pool(card(0, memory=GIB)), OWNER, [answer], now=LATER, without=without)
+
+
+def test_a_card_whose_taint_the_server_drops_is_withdrawn() -> None:
+    (wire,) = published(card(0, unhealthy="lost"), card(1))
+    answer = answer_without(wire, "taints")
+    without = dropped_fields(wire, answer)
+    changed = changes(pool(card(0, unhealthy="lost"), card(1)), OWNER, [answer], now=LATER, without=without)
+    (written,) = changed.replacements
+    assert [device["name"] for device in written["spec"]["devices"]] == ["gpu-1"]
+    assert not changes(pool(card(0, unhealthy="lost"), card(1)), OWNER, [written], now=LATER, without=without)

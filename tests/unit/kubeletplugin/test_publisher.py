@@ -14,6 +14,7 @@ from dra_driver.kube.errors import Conflict, Expired, KubeError
 from dra_driver.kube.nodes import read_node
 from dra_driver.kube.slices import ApiSlices
 from dra_driver.kubeletplugin import publisher as module
+from dra_driver.kubeletplugin.metrics import Metrics
 from dra_driver.kubeletplugin.publish import Pool
 from dra_driver.kubeletplugin.publisher import Publisher
 from drivers.model import Device
@@ -235,13 +236,30 @@ async def test_a_feature_gate_that_is_off_is_named_once_and_makes_no_hot_loop(pu
     (entry,) = [entry for entry in logs if entry["event"] == "server_dropped_fields"]
     assert entry["feature_gates"] == ["DRAConsumableCapacity"]
     assert entry["fields"] == ["allowMultipleAllocations", "capacity.requestPolicy"]
+    assert "slots" in entry["means"][0]
+
+
+async def test_missing_feature_gates_are_shown_in_the_metrics_while_they_are_missing(publishing: Publishing) -> None:
+    metrics = Metrics(driver=DRIVER)
+    publishing.publisher._progress = metrics
+    publishing.api.dropped_fields = frozenset({"allowMultipleAllocations", "requestPolicy"})
+    sample = f'vgpu_dra_missing_feature_gate{{driver="{DRIVER}",feature_gate="DRAConsumableCapacity"}} 1.0'
+    async with publishing.running():
+        assert sample in b"".join(metrics.text()).decode()
+        publishing.api.dropped_fields = frozenset()
+        await publishing.api.until(lambda: publishing.api.watches_opened >= 1)
+        publishing.api.break_watches()
+        await publishing.api.until(lambda: len(publishing.api.writes()) == 2)
+        await settle()
+        assert "DRAConsumableCapacity" not in b"".join(metrics.text()).decode()
 
 
 async def test_a_gate_that_is_switched_on_again_is_made_use_of_after_the_next_list(publishing: Publishing) -> None:
     publishing.api.dropped_fields = frozenset({"taints"})
     publishing.devices = (card(0, unhealthy="lost"),)
     async with publishing.running():
-        await publishing.until_shown("gpu-0")
+        # Untainted it would take new work.
+        await publishing.until_shown()
         publishing.api.dropped_fields = frozenset()
         await publishing.api.until(lambda: publishing.api.watches_opened >= 1)
         publishing.api.break_watches()

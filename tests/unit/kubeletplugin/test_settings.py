@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from dra_driver.__main__ import main
+from dra_driver.addresses import split_address
 from dra_driver.errors import SettingsRejected
-from dra_driver.settings import PluginSettings, Source, gather, read_settings, split_address
+from dra_driver.gathering import Source
+from dra_driver.settings import PluginSettings, gather, read_settings
 
 
 def test_a_flag_wins_over_the_environment() -> None:

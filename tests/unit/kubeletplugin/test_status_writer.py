@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from dra_driver.kube.claim_cache import ClaimCache
-from dra_driver.kube.claims import ApiClaims, ClaimRef
+from dra_driver.kube.claims import ApiClaims, ClaimRef, parse_claim
 from dra_driver.kube.errors import Forbidden, Invalid, KubeError
 from dra_driver.kubeletplugin import status_writer
-from dra_driver.kubeletplugin.plan import Card
+from dra_driver.kubeletplugin.checkpoint_format import PreparedClaim, State
+from dra_driver.kubeletplugin.effects import prepared_claim, prepared_share
+from dra_driver.kubeletplugin.plan import Card, make_plan
 from dra_driver.kubeletplugin.status_writer import StatusWriter
 from tests.support.api import CLAIMS, JsonObject, MemoryApi
 from tests.support.backend import card
@@ -32,7 +34,16 @@ class Writing:
         claims = ApiClaims(self.api)
         self.cache = ClaimCache(claims, ours=lambda result: result.driver == DRIVER and result.pool == POOL)
         cards = {(POOL, "gpu-0"): Card(POOL, card(0))}
-        self.writer = StatusWriter(driver=DRIVER, cache=self.cache, api=claims, cards=lambda: cards, delay_seconds=0.0)
+        self.recorded: dict[str, PreparedClaim] = {}
+        self.writer = StatusWriter(
+            driver=DRIVER,
+            cache=self.cache,
+            api=claims,
+            cards=lambda: cards,
+            recorded=self.recorded.get,
+            delay_seconds=0.0,
+        )
+        self.cache.on_allocated_anew = self.writer.allocated_anew
 
     @asynccontextmanager
     async def running(self, standing: Sequence[ClaimRef] = ()) -> AsyncIterator[None]:
@@ -173,3 +184,20 @@ async def test_a_status_that_somebody_else_removed_is_written_with_the_next_outc
         await writing.after_all_said()
         writing.writer.prepared(ref_of(TRAIN))
         await writing.until_told(TRAIN, "Prepared")
+
+
+async def test_a_claim_that_was_allocated_anew_just_as_it_was_prepared_says_so(writing: Writing) -> None:
+    writing.api.put_claim(TRAIN)
+    plan = make_plan(parse_claim(TRAIN), driver=DRIVER, cards={(POOL, "gpu-0"): Card(POOL, card(0))})
+    shares = [prepared_share(one) for one in plan.shares]
+    writing.recorded[plan.ref.uid] = prepared_claim(plan.ref, State.COMPLETED, "boot", shares)
+    async with writing.running():
+        writing.writer.prepared(ref_of(TRAIN))
+        await writing.until_told(TRAIN, "Prepared")
+        moved = allocated("train", share("gpu", "gpu-0", share_id="another"))
+        writing.api.put_claim(moved)
+        await writing.until_told(moved, "AllocatedAnew")
+        # Deleted and prepared again, it is what it should be.
+        del writing.recorded[plan.ref.uid]
+        writing.writer.prepared(ref_of(moved))
+        await writing.until_told(moved, "Prepared")

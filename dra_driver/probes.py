@@ -1,25 +1,40 @@
-"""The plugin's small HTTP server: /healthz, /readyz and /metrics, for probes and for Prometheus.
+"""The small HTTP server of each of our processes: /healthz, /readyz and /metrics, for probes and for Prometheus.
 
-Nothing can be changed through it, and nothing in it names a tenant's objects.
+Nothing can be changed through it, and tenants' objects are named in no answer but the metrics of their shares.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterable
+
 from aiohttp import web
 
+from dra_driver.addresses import split_address
+from dra_driver.conditions import Conditions
 from dra_driver.errors import SettingsRejected
-from dra_driver.kubeletplugin.metrics import CONTENT_TYPE, Metrics
-from dra_driver.kubeletplugin.readiness import Readiness
-from dra_driver.settings import split_address
+
+_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class HttpServer:
     """One server on one address."""
 
-    def __init__(self, address: str, *, readiness: Readiness, metrics: Metrics) -> None:
-        """`address`: host:port; port 0 takes a free one."""
+    def __init__(
+        self,
+        address: str,
+        *,
+        readiness: Conditions,
+        metrics: Callable[[], Iterable[bytes]],
+        liveness: Conditions | None = None,
+    ) -> None:
+        """`address`: host:port; port 0 takes a free one. A process without `liveness` is alive while it answers.
+
+        `metrics` are told in parts, between which the process does its other work.
+        """
         self._host, self._port = split_address(address)
         self._readiness = readiness
+        self._liveness = liveness or Conditions({})
         self._metrics = metrics
         application = web.Application()
         application.router.add_get("/healthz", self._healthz)
@@ -44,13 +59,21 @@ class HttpServer:
         await self._runner.cleanup()
 
     async def _healthz(self, _request: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+        return _answer(self._liveness)
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        missing = self._readiness.missing()
-        if missing:
-            return web.Response(status=503, text=f"not {', not '.join(missing)}\n")
-        return web.Response(text="ok\n")
+        return _answer(self._readiness)
 
     async def _show_metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+        parts = []
+        for part in self._metrics():
+            parts.append(part)
+            await asyncio.sleep(0)
+        return web.Response(body=b"".join(parts), headers={"Content-Type": _CONTENT_TYPE})
+
+
+def _answer(conditions: Conditions) -> web.Response:
+    missing = conditions.missing()
+    if missing:
+        return web.Response(status=503, text=f"not {', not '.join(missing)}\n")
+    return web.Response(text="ok\n")

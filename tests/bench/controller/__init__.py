@@ -1,0 +1,1 @@
+"""The controller measured on a real API server, with simulated nodes and claims."""
