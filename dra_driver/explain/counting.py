@@ -19,12 +19,13 @@ def copies(state: State, claim: Claim, limit: int) -> dict[str, int]:
             if here.grants is None:
                 break
             counts[node.metadata.name] = counts.get(node.metadata.name, 0) + 1
-            placed = _placed(claim, here.grants[0], sum(counts.values()))
-            state = replace(state, claims=(*state.claims, placed))
+            copy = placed(claim, here.grants[0], sum(counts.values()))
+            state = replace(state, claims=(*state.claims, copy))
     return counts
 
 
-def _placed(claim: Claim, grants: tuple[Grant, ...], number: int) -> Claim:
+def placed(claim: Claim, grants: tuple[Grant, ...], number: int) -> Claim:
+    """The claim as if it had these cards, under a name that no claim can have."""
     results = tuple(
         AllocatedDevice(
             request=grant.request,

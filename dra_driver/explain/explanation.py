@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 
+from dra_driver.explain.admission import Placing
 from dra_driver.explain.conditions import Condition, conditions
 from dra_driver.explain.deciding import Outcome, outcomes
 from dra_driver.explain.judging import Wanted, refusals
@@ -20,11 +21,14 @@ from dra_driver.explain.reasons import Code, Reason
 from dra_driver.explain.searching import Grant, Refused, constraint_reason, pool_reason, search, wanted_of
 from dra_driver.explain.state import CardId, State, Taken
 
-# What the owner of a claim can do least about comes last when the nearest card is chosen.
-_FAR = frozenset(
-    {Code.CLASS_SELECTOR, Code.REQUEST_SELECTOR, Code.SELECTOR_ERROR, Code.SELECTOR_UNKNOWN}
-    | {Code.CAPACITY_MISSING, Code.ATTRIBUTE_MISSING, Code.IN_USE, Code.TAINTED}
-)
+# What the owner of a claim can do least about weighs most when the nearest card is chosen: another kind of card, then
+# another node, then a card that others have.
+_FAR = {
+    **dict.fromkeys((Code.CLASS_SELECTOR, Code.REQUEST_SELECTOR, Code.SELECTOR_ERROR, Code.SELECTOR_UNKNOWN), 3),
+    **dict.fromkeys((Code.CAPACITY_MISSING, Code.ATTRIBUTE_MISSING), 3),
+    Code.NODE_EXCLUDED: 2,
+    **dict.fromkeys((Code.IN_USE, Code.TAINTED), 1),
+}
 
 
 class Verdict(StrEnum):
@@ -88,12 +92,12 @@ class Explanation:
     nearest: Verdicted | None = None
 
 
-def explain(state: State, claim: Claim) -> Explanation:
-    """Work out what becomes of a claim, and why; `state` may hold the claim itself."""
+def explain(state: State, claim: Claim, pod: Placing | None = None) -> Explanation:
+    """Work out what becomes of a claim, and why; `state` may hold the claim itself, `pod` is who waits for it."""
     if claim.status.allocation is not None:
         grants = tuple(Grant(one.request, one.card, one.consumed_capacity) for one in claim.results)
         return Explanation(claim.path, Verdict.ALLOCATED, placements=(Placement("", grants),))
-    tried = tuple(outcomes(state, (claim,)))
+    tried = tuple(outcomes(state, (claim,), pod=pod))
     placements = tuple(Placement(one.node.metadata.name, one.grants[0]) for one in tried if one.grants is not None)
     verdict = _verdict(tried, bool(placements))
     base = Explanation(claim.path, verdict, placements=placements if verdict is Verdict.FITS else ())
@@ -145,13 +149,19 @@ def _judge(tried: Iterable[Outcome], wanted: Sequence[Wanted], claim: Claim, tak
             seen.add(card.id)
             for each in wanted:
                 against = tuple(refusals(each, card, pool, taken, claim.spec.devices.constraints))
-                yield Verdicted(each.name, one.node.metadata.name, card.id, against)
+                excluded = (one.excluded,) if one.excluded else ()
+                yield Verdicted(each.name, one.node.metadata.name, card.id, excluded + against)
 
 
 def _funnel(request: str, cards: Sequence[Verdicted]) -> Funnel:
     mine = [one for one in cards if one.request == request]
-    refused = Counter(one.reasons[0].code for one in mine if one.reasons)
-    return Funnel(request, len(mine), tuple(refused.most_common()), sum(not one.reasons for one in mine))
+    return funnel(request, len(mine), Counter(one.reasons[0].code for one in mine if one.reasons))
+
+
+def funnel(request: str, looked_at: int, refused: Counter[Code]) -> Funnel:
+    """Put a funnel together, the most frequent reason first."""
+    ordered = sorted(refused.items(), key=lambda item: (-item[1], item[0]))
+    return Funnel(request, looked_at, tuple(ordered), looked_at - refused.total())
 
 
 def _pools_out(tried: Iterable[Outcome]) -> tuple[PoolOut, ...]:
@@ -159,13 +169,18 @@ def _pools_out(tried: Iterable[Outcome]) -> tuple[PoolOut, ...]:
         PoolOut(one.node.metadata.name, f"{pool.driver}/{pool.name}", pool_reason(pool))
         for one in tried
         for pool in one.pools
-        if not pool.usable
+        if not pool.usable and one.excluded is None
     )
 
 
+def remoteness(codes: Iterable[Code]) -> int:
+    """How much of what stands against a card only others can change."""
+    return sum(_FAR.get(code, 0) for code in codes)
+
+
 def nearness(one: Verdicted) -> tuple[int, int, Fraction]:
-    """Smaller is nearer: fewest things that only others can change, fewest things at all, least missing."""
-    far = sum(reason.code in _FAR for reason in one.reasons)
+    """Smaller is nearer: least that only others can change, fewest things at all, least missing."""
+    far = remoteness(reason.code for reason in one.reasons)
     return far, len(one.reasons), sum((reason.shortfall for reason in one.reasons), Fraction(0))
 
 
@@ -185,8 +200,10 @@ def _reasons(
     stopped = decided or [one.stopped for one in tried if one.stopped is not None]
     if stopped:
         return (stopped[0].reason,)
+    if all(one.reasons and one.reasons[0].code is Code.NODE_EXCLUDED for one in base.cards) and base.pools:
+        return (base.pools[0].reason,)
     if not base.cards:
-        return tuple(one.reason for one in base.pools[:1]) or (Reason(Code.NO_CARDS),)
+        return (Reason(Code.NO_CARDS),)
     lacking = [_lacking(each, base.cards) for each in wanted]
     by_request: dict[str, list[Reason | None]] = {}
     for each, reason in zip(wanted, lacking, strict=True):
@@ -224,6 +241,8 @@ def _together(state: State, claim: Claim, tried: Sequence[Outcome]) -> Reason:
 
 
 def _placed(one: Outcome, taken: Taken, claim: Claim, state: State) -> bool:
+    if one.excluded:
+        return False
     try:
         return search(one.pools, taken, (claim,), state.classes) is not None
     except Refused:

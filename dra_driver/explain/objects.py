@@ -322,6 +322,7 @@ class Consumer(Wire):
 
     resource: str = ""
     name: str = ""
+    uid: str = ""
 
 
 class ClaimStatus(Wire):
@@ -350,9 +351,10 @@ class Claim(Wire):
 
 
 class NodeSpec(Wire):
-    """What an administrator says of a node."""
+    """What is said of whom a node takes."""
 
     unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
 
 
 class Node(Wire):

@@ -65,6 +65,7 @@ def gather(state: State, node: Node, taken: Taken) -> tuple[Pool, ...]:
 
 
 def _pool(state: State, members: Sequence[Slice], node: Node, taken: Taken) -> Pool | None:
+    members = sorted(members, key=lambda one: one.metadata.name)
     near = [one for one in members if _usable(one) and _reaches(one, node)]
     if not near:
         return None
@@ -80,7 +81,6 @@ def _pool(state: State, members: Sequence[Slice], node: Node, taken: Taken) -> P
         whole = list(near)
     if len(whole) != expected:
         return Pool(spec.driver, spec.pool.name, slices=len(whole), expected=expected)
-    near.sort(key=lambda one: one.metadata.name)
     cards = tuple(_card(state, one, device, node) for one in near for device in _devices(one))
     return Pool(
         *(spec.driver, spec.pool.name, cards, expected, expected),
@@ -162,8 +162,11 @@ def _matches(node: Node, name: str | None, everywhere: bool | None, selector: No
         return name == node.metadata.name
     if everywhere:
         return True
-    if selector is None:
-        return False
+    return selector is not None and selects(selector, node)
+
+
+def selects(selector: NodeSelector, node: Node) -> bool:
+    """Whether a selector matches a node."""
     fields = {"metadata.name": node.metadata.name}
     return any(
         (term.match_expressions or term.match_fields)

@@ -20,6 +20,7 @@ from typing import Any
 
 from dra_driver.explain.objects import Attribute
 from dra_driver.explain.pools import Card
+from dra_driver.explain.reading import names_read, seen, text_of
 from dra_driver.kube.quantities import exact
 
 _TOKEN = re.compile(
@@ -30,6 +31,7 @@ _TOKEN = re.compile(
 )
 # Expressions a device: tenants write selectors, and a long-lived process must not keep all of them.
 _KEPT = 64
+_ANSWERS_KEPT = 20_000
 _COMPARISONS = frozenset({"compareTo", "isGreaterThan", "isLessThan"})
 _FUNCTIONS = frozenset({"startsWith", "endsWith", "contains", "matches", "has", "quantity", "semver"})
 _KNOWN = _COMPARISONS | _FUNCTIONS
@@ -58,11 +60,15 @@ class Judgement:
     why: str = ""
 
 
+_ANSWERS: dict[tuple[Any, ...], Judgement] = {}
+
+
 @dataclass(frozen=True)
 class _Compiled:
     program: Any
     tokens: tuple[str, ...]
     domains: frozenset[str]
+    names: frozenset[str] | None
 
 
 def judge(expression: str, card: Card) -> Judgement:
@@ -81,9 +87,14 @@ def _judge(expression: str, card: Card) -> Judgement:
     compiled = _compile(expression)
     if isinstance(compiled, str):
         return Judgement(Answer.UNKNOWN, compiled)
-    if why := _untyped_version(compiled.tokens, card):
-        return Judgement(Answer.UNKNOWN, why)
-    return _evaluate(compiled, _device(card, compiled.domains))
+    # Cards that differ only in what the expression does not read (their UUIDs, mostly) have one answer.
+    key = (expression, card.driver, card.shared, *seen(card, compiled.names))
+    if key not in _ANSWERS:
+        if len(_ANSWERS) >= _ANSWERS_KEPT:
+            _ANSWERS.clear()
+        why = _untyped_version(compiled.tokens, card)
+        _ANSWERS[key] = Judgement(Answer.UNKNOWN, why) if why else _evaluate(compiled, _device(card, compiled.domains))
+    return _ANSWERS[key]
 
 
 @cache
@@ -108,7 +119,7 @@ def _compile(expression: str) -> _Compiled | str:
         program = _library().compile(expression)
     except (ValueError, RuntimeError) as error:
         return f"it cannot be read: {str(error).splitlines()[0]}"
-    return _Compiled(program, tokens, _domains(tokens))
+    return _Compiled(program, tokens, _domains(tokens), names_read(tokens))
 
 
 def _tokens(expression: str) -> tuple[str, ...] | None:
@@ -154,15 +165,10 @@ def _is_word(token: str) -> bool:
     return token[:1].isalpha() and not (token[:1] == "r" and token[1:2] in ("'", '"'))
 
 
-def _text(token: str) -> str | None:
-    """The text of a plain string token."""
-    return token[1:-1] if token[:1] in ("'", '"') and "\\" not in token else None
-
-
 def _domains(tokens: tuple[str, ...]) -> frozenset[str]:
     """The domains that are indexed: where a device has none of such a domain, Kubernetes has an empty map."""
     after = zip(tokens, tokens[1:], tokens[2:], strict=False)
-    found = (_text(third) for first, second, third in after if first in ("attributes", "capacity") and second == "[")
+    found = (text_of(third) for first, second, third in after if first in ("attributes", "capacity") and second == "[")
     return frozenset(domain for domain in found if domain is not None)
 
 
@@ -174,7 +180,7 @@ def _untyped_version(tokens: tuple[str, ...], card: Card) -> str:
         if attribute.version is not None or attribute.versions is not None
     }
     for index, token in enumerate(tokens):
-        named = token if _is_word(token) else _text(token)
+        named = token if _is_word(token) else text_of(token)
         if named not in versions or tokens[index - 1 : index] not in ((".",), ("[",)):
             continue
         rest = tokens[index + 1 :] if tokens[index - 1] == "." else tokens[index + 2 :]

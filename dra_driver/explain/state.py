@@ -119,6 +119,22 @@ def parse_state(objects: Iterable[Mapping[str, Any]]) -> State:
     )
 
 
+def asks_for(driver: str, claim: Claim, classes: Mapping[str, DeviceClass]) -> bool:
+    """Whether a claim has a card of the driver, or names a class that could give one."""
+    if claim.results:
+        return any(result.driver == driver for result in claim.results)
+    asks = [ask for one in claim.spec.devices.requests for ask in (one.exactly, *one.first_available) if ask]
+    return any(_gives(driver, ask.device_class_name, classes.get(ask.device_class_name)) for ask in asks)
+
+
+def _gives(driver: str, name: str, one: DeviceClass | None) -> bool:
+    """Whether a class may be of the driver; one that does not exist (yet) is judged by its name."""
+    if one is None:
+        return driver in name
+    selectors = one.spec.selectors
+    return not selectors or any(driver in selector.cel.expression for selector in selectors if selector.cel)
+
+
 def parse_claim(wire: Mapping[str, Any]) -> Claim:
     """Read a claim. Raises ObjectRejected with the field's path."""
     return _read(Claim, wire)

@@ -8,17 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 
+from dra_driver.explain.admission import Placing
 from dra_driver.explain.amounts import most_allowed, write
+from dra_driver.explain.competing import lesser
 from dra_driver.explain.deciding import fits
-from dra_driver.explain.explanation import Explanation, Verdict, Verdicted, nearness
+from dra_driver.explain.explanation import Explanation, Verdict, Verdicted
+from dra_driver.explain.ground import Ground, WholeState
 from dra_driver.explain.objects import Ask, CapacityRequirements, Claim, Device, Number, Request, Toleration
 from dra_driver.explain.reasons import Code
 from dra_driver.explain.state import CardId, State, Taken
 
 _ROOM = frozenset({Code.CAPACITY_SHORT, Code.SHARES_USED_UP, Code.IN_USE})
+_TAINTED = frozenset({Code.TAINTED})
 _SMALLER = frozenset({Code.CAPACITY_SHORT, Code.CAPACITY_TOO_SMALL, Code.CAPACITY_NOT_ALLOWED})
-# Each try is a search over the cluster.
+# Each try is a search.
 _CARDS = 4
 _RELEASES = 12
 
@@ -58,21 +63,25 @@ class Suggestion:
     releases: tuple[Held, ...] = ()
 
 
-def suggest(state: State, claim: Claim, explanation: Explanation) -> tuple[Suggestion, ...]:
+def suggest(state: State, claim: Claim, explanation: Explanation, pod: Placing | None = None) -> tuple[Suggestion, ...]:
     """All kinds of changes that work, at most one of each kind; none where the claim fits or nobody can tell."""
+    steps = suggest_on(WholeState(state, explanation, pod), claim, explanation)
+    return tuple(one for one in steps if one is not None)
+
+
+def suggest_on(ground: Ground, claim: Claim, explanation: Explanation) -> Iterator[Suggestion | None]:
+    """The same on any ground, one kind a step. Changes that concern one node are tried on that node alone."""
     if explanation.verdict is not Verdict.DOES_NOT_FIT:
-        return ()
-    refused = sorted((card for card in explanation.cards if card.reasons), key=nearness)
+        return
     kinds: tuple[Iterable[Suggestion], ...] = (
-        _shrinks(state, claim, refused),
-        _releases(state, claim, refused),
-        _tolerations(state, claim, refused),
-        _fewer(state, claim, explanation),
-        _selectors(state, claim),
-        _constraints(state, claim),
+        chain(_shrinks(ground, claim), _together(ground, claim, explanation)),
+        _releases(ground, claim),
+        _tolerations(ground, claim),
+        _fewer(ground, claim, explanation),
+        _selectors(ground, claim),
+        _constraints(ground, claim),
     )
-    found = (next(iter(kind), None) for kind in kinds)
-    return tuple(one for one in found if one is not None)
+    yield from (next(iter(kind), None) for kind in kinds)
 
 
 def held_on(state: State, card: CardId) -> tuple[Held, ...]:
@@ -85,14 +94,11 @@ def held_on(state: State, card: CardId) -> tuple[Held, ...]:
     )
 
 
-def _only(one: Verdicted, codes: frozenset[Code]) -> bool:
-    return bool(one.reasons) and all(reason.code in codes for reason in one.reasons)
-
-
-def _shrinks(state: State, claim: Claim, refused: list[Verdicted]) -> Iterator[Suggestion]:
-    taken = Taken.by(one for one in state.claims if one.path != claim.path)
-    for one in [card for card in refused if _only(card, _SMALLER)][:_CARDS]:
-        device = _device(state, one.card)
+def _shrinks(ground: Ground, claim: Claim) -> Iterator[Suggestion]:
+    for one in ground.refused(_SMALLER, _CARDS):
+        near = ground.near(one.node)
+        taken = Taken.by(each for each in near.claims if each.path != claim.path)
+        device = _device(near, one.card)
         smaller: dict[str, Number] = {}
         for reason in one.reasons:
             name = str(reason.parameters["capacity"])
@@ -100,24 +106,39 @@ def _shrinks(state: State, claim: Claim, refused: list[Verdicted]) -> Iterator[S
             most = most_allowed(capacity.value - taken.consumed.get(one.card, {}).get(name, 0), capacity)
             if most is not None:
                 smaller[name] = most
-        if len(smaller) < len(one.reasons):
-            continue
-        changed = _with_ask(claim, one.request, capacity=_requirements(claim, one.request, smaller))
-        if fits(state, (changed,), first=one.node):
-            amounts = {name: write(amount) for name, amount in smaller.items()}
-            yield Suggestion(Change.SHRINK, one.request, one.node, one.card, amounts)
+        if len(smaller) == len(one.reasons):
+            yield from _smaller(ground, claim, one.request, one.node, one.card, smaller)
 
 
-def _releases(state: State, claim: Claim, refused: list[Verdicted]) -> Iterator[Suggestion]:
+def _smaller(
+    ground: Ground, claim: Claim, request: str, node: str, card: CardId, amounts: Mapping[str, Number]
+) -> Iterator[Suggestion]:
+    changed = _with_ask(claim, request, capacity=_requirements(claim, request, amounts))
+    if fits(ground.near(node), (changed,), pod=ground.pod):
+        yield Suggestion(Change.SHRINK, request, node, card, {name: write(amount) for name, amount in amounts.items()})
+
+
+def _together(ground: Ground, claim: Claim, explanation: Explanation) -> Iterator[Suggestion]:
+    """Where only the requests together are too much: one of them takes what the others leave."""
+    if all(reason.code is not Code.REQUESTS_COMPETE for reason in explanation.reasons):
+        return
+    for node in ground.promising(_CARDS):
+        for less in lesser(ground.near(node), claim, ground.pod):
+            yield from _smaller(ground, claim, less.request, node, less.card, less.amounts)
+
+
+def _releases(ground: Ground, claim: Claim) -> Iterator[Suggestion]:
     """The smallest single claim whose end suffices; else all claims of one card."""
-    cards = [card for card in refused if _only(card, _ROOM)][:_CARDS]
-    holders = [(one, held) for one in cards for held in _holders(state, claim, one)]
+    cards = ground.refused(_ROOM, _CARDS)
+    holders = [(one, held) for one in cards for held in _holders(ground.near(one.node), claim, one)]
     for one, held in holders[:_RELEASES]:
-        if fits(state.without(held.claim), (claim,), first=one.node):
+        if fits(ground.near(one.node).without(held.claim), (claim,), pod=ground.pod):
             yield Suggestion(Change.RELEASE, one.request, one.node, one.card, {}, (held,))
     for one in cards:
-        all_held = _holders(state, claim, one)
-        if len(all_held) > 1 and fits(state.without(*(held.claim for held in all_held)), (claim,), first=one.node):
+        near = ground.near(one.node)
+        all_held = _holders(near, claim, one)
+        without = near.without(*(held.claim for held in all_held))
+        if len(all_held) > 1 and fits(without, (claim,), pod=ground.pod):
             yield Suggestion(Change.RELEASE, one.request, one.node, one.card, {}, all_held)
 
 
@@ -134,42 +155,40 @@ def _holders(state: State, claim: Claim, one: Verdicted) -> tuple[Held, ...]:
     )
 
 
-def _tolerations(state: State, claim: Claim, refused: list[Verdicted]) -> Iterator[Suggestion]:
-    for one in [card for card in refused if _only(card, frozenset({Code.TAINTED}))][:_CARDS]:
+def _tolerations(ground: Ground, claim: Claim) -> Iterator[Suggestion]:
+    for one in ground.refused(_TAINTED, _CARDS):
         taint = str(one.reasons[0].parameters["taint"])
         everything = (Toleration(operator="Exists", key=str(one.reasons[0].parameters["key"])),)
         known = _ask_of(claim, one.request).tolerations
         changed = _with_ask(claim, one.request, tolerations=known + everything)
-        if fits(state, (changed,), first=one.node):
+        if fits(ground.near(one.node), (changed,), pod=ground.pod):
             yield Suggestion(Change.TOLERATE, one.request, one.node, one.card, {"taint": taint})
 
 
-def _fewer(state: State, claim: Claim, explanation: Explanation) -> Iterator[Suggestion]:
+def _fewer(ground: Ground, claim: Claim, explanation: Explanation) -> Iterator[Suggestion]:
     for reason in explanation.reasons:
         if reason.code is not Code.TOO_FEW_CARDS or not isinstance(reason.parameters["free"], int):
             continue
         request, count = str(reason.parameters["request"]), reason.parameters["free"]
-        changed = _with_ask(claim, request, count=count)
-        if count and fits(state, (changed,), first=str(reason.parameters["node"])):
-            yield Suggestion(Change.FEWER_CARDS, request, str(reason.parameters["node"]), None, {"count": str(count)})
+        node = str(reason.parameters["node"])
+        if count and fits(ground.near(node), (_with_ask(claim, request, count=count),), pod=ground.pod):
+            yield Suggestion(Change.FEWER_CARDS, request, node, None, {"count": str(count)})
 
 
-def _selectors(state: State, claim: Claim) -> Iterator[Suggestion]:
+def _selectors(ground: Ground, claim: Claim) -> Iterator[Suggestion]:
     for request in claim.spec.devices.requests:
         for name, ask in _asks(request):
             for index, selector in enumerate(ask.selectors):
                 left = ask.selectors[:index] + ask.selectors[index + 1 :]
-                changed = _with_ask(claim, name, selectors=left)
-                if selector.cel and fits(state, (changed,)):
+                if selector.cel and ground.fits(_with_ask(claim, name, selectors=left)):
                     yield Suggestion(Change.DROP_SELECTOR, name, parameters={"expression": selector.cel.expression})
 
 
-def _constraints(state: State, claim: Claim) -> Iterator[Suggestion]:
+def _constraints(ground: Ground, claim: Claim) -> Iterator[Suggestion]:
     constraints = claim.spec.devices.constraints
     for index, constraint in enumerate(constraints):
         left = constraints[:index] + constraints[index + 1 :]
-        changed = _with_devices(claim, constraints=left)
-        if fits(state, (changed,)):
+        if ground.fits(_with_devices(claim, constraints=left)):
             kind = "matchAttribute" if constraint.match_attribute else "distinctAttribute"
             name = constraint.match_attribute or constraint.distinct_attribute or ""
             yield Suggestion(Change.DROP_CONSTRAINT, parameters={"constraint": f"{kind} {name}"})

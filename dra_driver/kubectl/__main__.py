@@ -9,13 +9,21 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from dra_driver.errors import HamiDraError, SettingsRejected
 from dra_driver.explain.state import State, flatten, parse_state
+from dra_driver.kube.quantities import whole
 from dra_driver.kubectl import commands
-from dra_driver.kubectl.objects import Found, from_cluster, from_file, kubeconfig_path
-from dra_driver.kubectl.targets import find
+from dra_driver.kubectl.converting import as_yaml, convert
+from dra_driver.kubectl.manifests import read_manifests
+from dra_driver.kubectl.objects import Found, from_cluster, from_file, kubeconfig_path, slices_of_cluster
+from dra_driver.kubectl.targets import find, waiting_pod
+from dra_driver.migration.card_sizes import sizes_in
+from dra_driver.migration.claiming import Context
+from dra_driver.migration.conventions import DEFAULT
+from dra_driver.migration.device_config import read_device_config
 
 _DRIVER = "vgpu.hami.io"
 _ERROR = 1
@@ -25,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command == "convert":
+            return _convert(options)
         found = _objects(options)
         for note in found.notes:
             print(f"note: {note}", file=sys.stderr)
@@ -37,12 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--from", dest="file", metavar="FILE", help="read objects from a file, not from the cluster")
-    common.add_argument("--kubeconfig", default="", help="default: $KUBECONFIG, ~/.kube/config")
+    place = argparse.ArgumentParser(add_help=False)
+    place.add_argument("--from", dest="file", metavar="FILE", help="read objects from a file, not from the cluster")
+    place.add_argument("--kubeconfig", default="", help="default: $KUBECONFIG, ~/.kube/config")
+    place.add_argument("--driver", default=_DRIVER, help="whose cards are meant (default: %(default)s)")
+    common = argparse.ArgumentParser(add_help=False, parents=[place])
     common.add_argument("-n", "--namespace", default="", help="default: that of the kubeconfig's context")
     common.add_argument("-o", "--output", choices=("table", "json"), default="table")
-    common.add_argument("--driver", default=_DRIVER, help="whose cards to show (default: %(default)s)")
     parser = argparse.ArgumentParser(prog="kubectl vgpu", description="Shared cards: who has what, why claims wait.")
     add = parser.add_subparsers(dest="command", required=True).add_parser
     add("nodes", parents=[common], help="nodes with cards, and how full they are")
@@ -53,7 +64,49 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("target", help="claim/NAME, pod/NAME or NAME")
     fit = add("fit", parents=[common], help="whether a claim that does not exist yet would fit, where, how often")
     fit.add_argument("-f", "--filename", required=True, help="a ResourceClaim or ResourceClaimTemplate, YAML or JSON")
+    convert = add("convert", parents=[place], help="manifests written for HAMi as manifests that need no HAMi")
+    convert.add_argument("-f", "--filename", action="append", required=True, help="a file, a folder, or -")
+    convert.add_argument("-o", "--output", choices=("yaml", "json"), default="yaml")
+    convert.add_argument(
+        "--card-memory", default="", help="sizes of the cards, by comma, for percentages (default: those published)"
+    )
+    convert.add_argument("--device-config", default="", help="HAMi's device-config.yaml, where it was changed")
     return parser
+
+
+def _convert(options: argparse.Namespace) -> int:
+    """Print the converted manifests, or nothing where one of them cannot be mapped."""
+    manifests = read_manifests(options.filename)
+    conventions = read_device_config(Path(options.device_config)) if options.device_config else DEFAULT
+    converted = convert(manifests, Context(options.driver, conventions), lambda: _card_sizes(options))
+    for warning in converted.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for problem in converted.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if converted.problems:
+        return _ERROR
+    listed = {"apiVersion": "v1", "kind": "List", "items": list(converted.objects)}
+    print(json.dumps(listed, indent=2) if options.output == "json" else as_yaml(converted.objects))
+    return 0
+
+
+def _card_sizes(options: argparse.Namespace) -> Mapping[str, frozenset[int]]:
+    """The sizes that percentages are of: as given, or as published in the file or the cluster."""
+    if options.card_memory:
+        return {"nvidia": _amounts(options.card_memory)}
+    if options.file:
+        objects = tuple(flatten(from_file(Path(options.file)).objects))
+        slices = tuple(wire for wire in objects if wire.get("kind") == "ResourceSlice")
+    else:
+        slices = asyncio.run(slices_of_cluster(kubeconfig_path(options.kubeconfig)))
+    return sizes_in(slices, driver=options.driver)
+
+
+def _amounts(text: str) -> frozenset[int]:
+    try:
+        return frozenset(whole(part.strip()) for part in text.split(","))
+    except ValueError as error:
+        raise SettingsRejected(f"--card-memory: {error}") from error
 
 
 def _objects(options: argparse.Namespace) -> Found:
@@ -72,7 +125,9 @@ def _answer(options: argparse.Namespace, found: Found, state: State) -> commands
     if options.command == "claims":
         return commands.claims(state, options.driver, "" if options.all_namespaces else namespace)
     if options.command == "explain":
-        return commands.explain_claims(state, find(state, tuple(flatten(found.objects)), options.target, namespace))
+        objects = tuple(flatten(found.objects))
+        claims = find(state, objects, options.target, namespace)
+        return commands.explain_claims(state, claims, waiting_pod(state, objects, options.target, namespace))
     if options.command == "fit":
         return commands.fit(state, tuple(flatten(from_file(Path(options.filename)).objects)), namespace)
     raise SettingsRejected(f"unknown command {options.command}")

@@ -12,7 +12,8 @@ from dra_driver.explain.counting import copies
 from dra_driver.explain.deciding import outcomes
 from dra_driver.explain.explanation import Explanation, Verdict, explain
 from dra_driver.explain.objects import Claim
-from dra_driver.explain.state import State, parse_claim
+from dra_driver.explain.pods import read_pod
+from dra_driver.explain.state import State, asks_for, parse_claim
 from dra_driver.explain.suggesting import Suggestion, suggest
 from dra_driver.explain.wording import text, wire
 from dra_driver.kubectl.cards import card_rows, node_rows, result_text, uses_wire
@@ -87,7 +88,7 @@ def claims(state: State, driver: str, namespace: str) -> Answer:
     """Claims that have cards of the driver, and claims that wait, with the first reason; empty namespace: all."""
     lines, values = [], []
     for claim in state.claims:
-        if namespace not in ("", claim.metadata.namespace) or not _ours(claim, state, driver):
+        if namespace not in ("", claim.metadata.namespace) or not asks_for(driver, claim, state.classes):
             continue
         explained = explain(state, claim)
         why = "; ".join(f"{reason.code}: {reason.words}" for reason in explained.reasons)
@@ -100,30 +101,23 @@ def claims(state: State, driver: str, namespace: str) -> Answer:
     return Answer(table(head, lines) if lines else "No claims.", values)
 
 
-def _ours(claim: Claim, state: State, driver: str) -> bool:
-    """Whether it has a card of the driver, or waits for a class that could give one."""
-    if claim.results:
-        return any(result.driver == driver for result in claim.results)
-    asks = [ask for one in claim.spec.devices.requests for ask in (one.exactly, *one.first_available) if ask]
-    known = (state.classes.get(ask.device_class_name) for ask in asks)
-    return any(one is None or _speaks_of(driver, one.spec.selectors) for one in known)
-
-
-def _speaks_of(driver: str, selectors: Sequence[Any]) -> bool:
-    return any(driver in selector.cel.expression for selector in selectors if selector.cel) or not selectors
-
-
-def explain_claims(state: State, found: Sequence[Claim]) -> Answer:
-    """Why these claims (those of a pod, or one) have cards, get some, or wait."""
-    explained = [explain(state, claim) for claim in found]
-    suggestions = [suggest(state, claim, one) for claim, one in zip(found, explained, strict=True)]
+def explain_claims(state: State, found: Sequence[Claim], pod: Mapping[str, Any] | None = None) -> Answer:
+    """Why these claims (those of a pod, or one) have cards, get some, or wait; and what the scheduler told the pod."""
+    placing, observed = read_pod(pod) if pod is not None else (None, None)
+    explained = [explain(state, claim, placing) for claim in found]
+    suggestions = [suggest(state, claim, one, placing) for claim, one in zip(found, explained, strict=True)]
     parts = [text(one, ways) for one, ways in zip(explained, suggestions, strict=True)]
     values = [wire(one, ways) for one, ways in zip(explained, suggestions, strict=True)]
     code = max(_EXIT[one.verdict] for one in explained)
     waiting = [claim for claim in found if claim.status.allocation is None]
-    if code == FITS and len(waiting) > 1 and not any(one.grants for one in outcomes(state, waiting)):
+    together = outcomes(state, waiting, pod=placing)
+    if code == FITS and len(waiting) > 1 and not any(one.grants for one in together):
         parts.append("Each claim fits, but no node has room for all of them at once.")
         code = DOES_NOT_FIT
+    if observed is not None:
+        parts.append(f"The scheduler said of the pod: {observed.message}")
+        said = {"reason": observed.reason, "message": observed.message, "since": observed.since}
+        values = [{**one, "observed": said} for one in values]
     return Answer("\n\n".join(parts), values if len(values) > 1 else values[0], code)
 
 

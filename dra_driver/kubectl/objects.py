@@ -74,6 +74,12 @@ async def from_cluster(kubeconfig: str, pods_of: Iterable[str] = ()) -> Found:
         return await read(connection, namespace_of(kubeconfig), pods_of)
 
 
+async def slices_of_cluster(kubeconfig: str) -> tuple[JsonObject, ...]:
+    """Read the slices alone. Raises SettingsRejected, KubeError."""
+    async with await ServerConnection.open(kubeconfig) as connection:
+        return tuple(await _all(connection, _KINDS[0]))
+
+
 async def read(connection: Connection, namespace: str, pods_of: Iterable[str] = ()) -> Found:
     """Read all kinds by a connection. Raises KubeError."""
     objects: list[JsonObject] = []

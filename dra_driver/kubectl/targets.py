@@ -31,6 +31,19 @@ def find(state: State, objects: Sequence[Mapping[str, Any]], target: str, namesp
     return _claims_of(state, pod, name, namespace)
 
 
+def waiting_pod(
+    state: State, objects: Sequence[Mapping[str, Any]], target: str, namespace: str
+) -> Mapping[str, Any] | None:
+    """The pod that is meant, unless a claim is; and only while it is on no node."""
+    kind, slash, name = target.partition("/")
+    if not slash:
+        name = kind
+    if (slash and kind.lower() not in _POD) or (not slash and _claim(state, name, namespace) is not None):
+        return None
+    pod = _pod(objects, name, namespace)
+    return pod if pod is not None and not (pod.get("spec") or {}).get("nodeName") else None
+
+
 def _claim(state: State, name: str, namespace: str) -> Claim | None:
     return next((one for one in state.claims if one.path == f"{namespace}/{name}"), None)
 

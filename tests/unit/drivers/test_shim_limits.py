@@ -242,5 +242,12 @@ def test_words_say_what_the_file_says() -> None:
     )
 
 
+def test_a_share_that_may_use_the_hosts_memory_says_so_in_file_and_words() -> None:
+    more = share_limits(replace(SHARE, settings=ShareSettings(host_memory=3 * GIB)), now_ns=77)
+    assert (more.oversubscribe, more.swap_bytes) == (True, 3 * GIB)
+    assert (LIMITS.oversubscribe, LIMITS.swap_bytes) == (False, 0)
+    assert environment_value(more).endswith(f",priority=low,swap={3 * GIB}")
+
+
 def test_variable_name_holds_only_capitals_digits_and_underscores() -> None:
     assert environment_name("c-5d41.a_b") == "VGPU_SHARE_C_5D41_A_B"

@@ -30,6 +30,10 @@ def _capacity(**amounts: str) -> Wire:
 
 
 CASES: Mapping[Code, tuple[Wire, list[Wire]]] = {
+    Code.NODE_EXCLUDED: (
+        _capacity(memory="8Gi"),
+        [pool("node-a", _CARD), {"kind": "Node", "metadata": {"name": "node-a"}, "spec": {"unschedulable": True}}],
+    ),
     Code.IN_USE: (_capacity(memory="8Gi"), [pool("node-a", whole("gpu-0")), holding("team-b/other", "gpu-0")]),
     Code.CLASS_SELECTOR: (
         waiting(exactly(device_class="hygon")),

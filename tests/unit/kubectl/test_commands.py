@@ -112,6 +112,19 @@ def test_explain_of_a_pod_explains_its_claims(run: Run) -> None:
     assert by_pod == by_name == run("explain", "train", "-n", "team-a")
 
 
+def test_explain_of_a_pod_counts_only_nodes_that_take_it_and_tells_what_the_scheduler_said(run: Run) -> None:
+    refused = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes are there"}
+    objects = cluster()
+    objects[-1]["spec"]["nodeSelector"] = {"zone": "z1"}
+    objects[-1]["status"]["conditions"] = [refused]
+    code, output, _ = run("explain", "pod/trainer", "-n", "team-a", "-o", "json", objects=objects)
+    told = json.loads(output)
+    assert code == 2
+    assert [reason["code"] for reason in told["reasons"]] == ["NodeExcluded"]
+    assert told["observed"]["message"] == "0/2 nodes are there"
+    assert "CapacityShort" in run("explain", "claim/train", "-n", "team-a", objects=objects)[1]
+
+
 def test_explain_of_an_allocated_claim_shows_what_it_has(run: Run) -> None:
     code, output, _ = run("explain", "big", "-n", "team-b")
     assert code == 0

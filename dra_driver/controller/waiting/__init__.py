@@ -1,0 +1,1 @@
+"""Claims that wait, and why: found out, told on the claim and to its pod, and taken back when the wait ends."""
