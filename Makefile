@@ -13,6 +13,8 @@ PYTEST_ARGS ?=
 # More arguments for the benchmark of libvgpu: --quick takes a minute.
 BENCH_ARGS ?=
 FUZZ_SECONDS ?= 300
+# More arguments for the images, such as --architecture x86_64.
+IMAGE_ARGS ?=
 # Where the local cluster keeps everything; its own tooling reads it.
 export HAMI_DRA_CLUSTER_DIR ?= /var/lib/hami-dra-cluster
 
@@ -32,6 +34,10 @@ setup: ## Get every tool, install the locked packages, build everything; quick w
 native: ## Build the C parts: libvgpu for x86_64 and aarch64, the simulated card for this machine
 	@$(SETUP) python native
 
+.PHONY: images
+images: native ## Build the two container images and their bills of materials into build/images
+	@$(RUN) -m tools.image --out build/images $(IMAGE_ARGS)
+
 .PHONY: environment
 environment:
 	@$(SETUP) python
@@ -46,8 +52,12 @@ demo: setup ## Share one simulated card between pods on a real Kubernetes node, 
 bench: setup ## Measure Prepare and Unprepare over the socket; writes build/bench.json
 	@$(RUN) -m tests.bench
 
+.PHONY: bench-controller
+bench-controller: setup ## Measure the controller at 100 and at 1,000 nodes; writes build/bench-controller.json
+	@$(RUN) -m tests.bench.controller
+
 .PHONY: bench-shim
-bench-shim: native ## Measure libvgpu beside the bare driver (about 7 minutes); writes build/bench-shim.json
+bench-shim: native ## Measure libvgpu beside the bare driver (about 8 minutes); writes build/bench-shim.json
 	@$(RUN) -m tests.bench.shim $(BENCH_ARGS)
 
 ##@ Prove it
@@ -64,6 +74,10 @@ test-fast: native lint check-generated ## Everything that needs no cluster
 test-e2e: setup ## Only what needs a Kubernetes node: the local cluster, or the one that KUBECONFIG names
 	$(RUN) -m pytest -m e2e $(PYTEST_ARGS)
 
+.PHONY: test-chaos
+test-chaos: setup ## Heavy faults on a cluster of its own: API server, disks, kubelet, kills, updates (20 minutes)
+	$(RUN) -m pytest tests/chaos $(PYTEST_ARGS)
+
 .PHONY: test-gpu
 test-gpu: native ## libvgpu's tests on this machine's real NVIDIA driver; fails where there is none
 	@$(RUN) -m tools.realgpu
@@ -72,6 +86,10 @@ test-gpu: native ## libvgpu's tests on this machine's real NVIDIA driver; fails 
 .PHONY: fuzz
 fuzz: native ## Fuzz the files and words that libvgpu reads, for FUZZ_SECONDS
 	$(MAKE) -C native/vgpu-shim fuzz CC="$(RUN) -m ziglang cc" OUT=$(CURDIR)/build/native/$(shell uname -m) SECONDS=$(FUZZ_SECONDS)
+
+.PHONY: test-kills
+test-kills: native ## Kill libvgpu's processes at 1,000 random points (about 6 minutes)
+	VGPU_TEST_KILLS=1000 $(RUN) -m pytest tests/shim/test_kills.py $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: environment ## Style (ruff), types (mypy --strict) and import contracts (import-linter)

@@ -14,6 +14,8 @@ from tests.cluster import toolchain
 from tests.cluster.errors import ClusterError
 from tests.cluster.progress import Progress
 
+MODULES = (toolchain.MODULE, toolchain.HELM)
+
 
 def main(argv: Sequence[str]) -> int:
     """Exit status 0: they are there (--check: were there already); 1: they are not."""
@@ -22,10 +24,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--go", metavar="PATH", help="the go program to build with")
     arguments = parser.parse_args(argv)
     if arguments.check:
-        return 0 if toolchain.is_built(toolchain.binaries_folder()) else 1
+        built = (toolchain.is_built(toolchain.binaries_folder(module=module), module) for module in MODULES)
+        return 0 if all(built) else 1
     try:
-        # Often: the set-up shows the newest line only.
-        toolchain.ensure(Progress(sys.stdout, every=0.5), go=arguments.go)
+        for module in MODULES:
+            # Often: the set-up shows the newest line only.
+            toolchain.ensure(Progress(sys.stdout, every=0.5), go=arguments.go, module=module)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 1

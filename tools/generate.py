@@ -38,6 +38,8 @@ def generators() -> list[Generator]:
     return [
         Generator("drivers/shim_abi.py", ("-m", "tools.generate_shim_abi")),
         Generator("dra_driver/kubeletplugin/pb", ("-m", "tools.generate_protobufs")),
+        Generator("docs/settings.md, deploy/helm/hami-dra/values.schema.json", ("-m", "tools.generate_settings")),
+        Generator("deploy/manifests", ("-m", "tools.render_manifests")),
         Generator("native/vgpu-shim/src/generated, docs/hooks.md", ("native/vgpu-shim/gen",)),
         Generator(
             "native/simgpu/gen/*",

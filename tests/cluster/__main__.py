@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.cluster import debian, launching, removal, status, toolchain
+from tests.cluster import debian, launching, releases, removal, status, toolchain
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.launching import Options
@@ -25,6 +25,11 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--go", help="the Go command to build with")
     up.add_argument("--image", type=Path, action="append", default=[], help="an image archive to import")
     up.add_argument("--feature-gate", action="append", default=[], metavar="NAME=true|false")
+    up.add_argument(
+        "--kubernetes",
+        metavar="MINOR",
+        help=f"the release, of {', '.join(releases.known())} (${releases.VERSION_VARIABLE}, the newest)",
+    )
     down = commands.add_parser("down", help="stop the cluster and remove all of it")
     down.add_argument("--keep", action="store_true", help="leave the folder with logs and state")
     commands.add_parser("status", help="show the components (exit status 1 unless all is well)")
@@ -42,13 +47,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(options: argparse.Namespace) -> None:
-    gates = {}
-    for gate in options.feature_gate:
-        name, _, value = gate.partition("=")
-        if value not in ("true", "false"):
-            raise ClusterError(f"--feature-gate {gate}: NAME=true or NAME=false is wanted")
-        gates[name] = value == "true"
-    Cluster.up(options.dir, Options(go=options.go, images=options.image, feature_gates=gates))
+    gates = releases.parse_gates(options.feature_gate)
+    release = releases.release(options.kubernetes) if options.kubernetes else releases.wanted(os.environ)
+    chosen = Options(go=options.go, images=options.image, feature_gates=gates, release=release)
+    Cluster.up(options.dir, chosen)
 
 
 def _down(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ identity of its own: what is proved here about rights must hold elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,16 +23,21 @@ class Blueprint:
 
     paths: LocalPaths
     binaries: Path
+    kubernetes: Path
+    """Kubernetes' own programs, where they are of another release than `binaries`; the same folder otherwise."""
     network: Network
     node_name: str
     cgroup: str
     authority: Certificate
     certificates: Mapping[str, Certificate]
     feature_gates: Mapping[str, bool]
+    runtimes: Mapping[str, Sequence[str]]
+    """Container runtimes beside runc, by their handlers' names: command lines, an OCI runtime's arguments follow."""
 
     def program(self, name: str) -> str:
         """The full path of one of the built programs."""
-        return str(self.binaries / name)
+        own = self.kubernetes / name
+        return str(own if own.exists() else self.binaries / name)
 
 
 def _flags(values: Mapping[str, object]) -> list[str]:

@@ -25,6 +25,9 @@ class Description:
     cgroup: str
     machine: MachineState
     feature_gates: dict[str, bool] = field(default_factory=dict)
+    runtimes: dict[str, list[str]] = field(default_factory=dict)
+    kubernetes: str = ""
+    """The folder of Kubernetes' programs, where it is not `binaries`."""
     network: Network | None = None
 
     def with_network(self, network: Network) -> Description:
@@ -62,6 +65,7 @@ def blueprint(paths: LocalPaths, description: Description) -> Blueprint:
     return Blueprint(
         paths=paths,
         binaries=Path(description.binaries),
+        kubernetes=Path(description.kubernetes or description.binaries),
         network=description.network,
         node_name=description.node_name,
         cgroup=description.cgroup,
@@ -72,4 +76,5 @@ def blueprint(paths: LocalPaths, description: Description) -> Blueprint:
             if path.stem != "ca"
         },
         feature_gates=description.feature_gates,
+        runtimes=description.runtimes,
     )

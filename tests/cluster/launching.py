@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from tests.cluster import (
     network,
     node,
     processes,
+    releases,
     removal,
     toolchain,
 )
@@ -30,6 +32,7 @@ from tests.cluster.errors import ClusterError, ImageError
 from tests.cluster.images import pause
 from tests.cluster.paths import LocalPaths
 from tests.cluster.progress import Progress, Silent
+from tests.cluster.releases import Release
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,19 @@ class Options:
     """Image archives to import besides the pause image."""
     node_name: str = field(default_factory=lambda: socket.gethostname().lower())
     feature_gates: Mapping[str, bool] = field(default_factory=dict)
-    """Beyond Kubernetes' defaults."""
+    """Beyond those of the release."""
+    runtimes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Container runtimes beside runc, for RuntimeClasses: command lines, by their handlers' names."""
+    release: Release | None = field(default_factory=lambda: releases.wanted(os.environ))
+    """By default the environment's; where that asks for none, the newest, or whatever runs in the folder already."""
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Folders of what was built."""
+
+    common: Path
+    kubernetes: Path
 
 
 def bring_up(paths: LocalPaths, options: Options, progress: Progress) -> Blueprint:
@@ -52,21 +67,45 @@ def bring_up(paths: LocalPaths, options: Options, progress: Progress) -> Bluepri
     """
     machine.require_root()
     debian.check()
-    binaries = toolchain.ensure(progress, go=options.go)
+    programs = _build(options, progress)
     images = [pause.archive(), *options.images]
     with exclusive(paths):
         removal.refuse_foreign_folder(paths)
         running = _running(paths)
         if running is not None:
+            if options.release is not None and running.kubernetes != programs.kubernetes:
+                raise ClusterError(f"the cluster in {paths.folder} is up and not {options.release.minor}: take it down")
             progress.say(f"the cluster in {paths.folder} is up already")
             return running
         machine.refuse_a_real_node()
         # What a killed launcher or a reboot may have left.
         removal.remove(paths, Silent())
         try:
-            return _launch(paths, options, binaries, images, progress)
+            return _launch(paths, options, programs, images, progress)
         except BaseException as reason:
             progress.say(f"failed ({type(reason).__name__}): cleaning up")
+            removal.remove(paths, progress)
+            raise
+
+
+def bring_up_api(paths: LocalPaths, options: Options, progress: Progress) -> Blueprint:
+    """Only etcd and the API server, in a folder where nothing runs: for objects on which nothing acts.
+
+    Raises a ClusterError, and leaves nothing behind, when they cannot be had.
+    """
+    machine.require_root()
+    debian.check()
+    programs = _build(options, progress)
+    with exclusive(paths):
+        removal.remove(paths, Silent())
+        try:
+            plan = _prepare(paths, options, programs)
+            for name in ("etcd", "kube-apiserver"):
+                components.start(plan, name)
+                components.wait_ready(plan, name)
+                progress.say(f"{name} ready")
+            return plan
+        except BaseException:
             removal.remove(paths, progress)
             raise
 
@@ -107,9 +146,9 @@ def _running(paths: LocalPaths) -> Blueprint | None:
 
 
 def _launch(
-    paths: LocalPaths, options: Options, binaries: Path, images: Sequence[Path], progress: Progress
+    paths: LocalPaths, options: Options, programs: Programs, images: Sequence[Path], progress: Progress
 ) -> Blueprint:
-    plan = _prepare(paths, options, binaries)
+    plan = _prepare(paths, options, programs)
     progress.say(f"addresses, keys and configuration are in {paths.folder}")
     components.start(plan, "etcd")
     components.start(plan, "containerd")
@@ -133,15 +172,23 @@ def _launch(
     return plan
 
 
-def _prepare(paths: LocalPaths, options: Options, binaries: Path) -> Blueprint:
+def _build(options: Options, progress: Progress) -> Programs:
+    common = toolchain.ensure(progress, go=options.go)
+    release = options.release or releases.newest()
+    return Programs(common, toolchain.ensure(progress, go=options.go, module=release.module))
+
+
+def _prepare(paths: LocalPaths, options: Options, programs: Programs) -> Blueprint:
     """Everything that is there before the first process: it is written down before it is made."""
     paths.folder.mkdir(parents=True, exist_ok=True)
     described = Description(
         node_name=options.node_name,
-        binaries=str(binaries),
+        binaries=str(programs.common),
         cgroup=cgroups.name_of(paths.identity),
         machine=_machine_before(),
-        feature_gates=dict(options.feature_gates),
+        feature_gates={**(options.release.feature_gates if options.release else {}), **options.feature_gates},
+        kubernetes=str(programs.kubernetes),
+        runtimes={name: list(command) for name, command in options.runtimes.items()},
     )
     description.write(paths, described)
     paths.make_folders()

@@ -7,7 +7,8 @@ AppArmor, few capabilities, cgroup v1.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 
 import yaml
 
@@ -68,13 +69,10 @@ def write_containerd_config(plan: Blueprint) -> None:
             "bin_dirs": [str(debian.cni_folder())],
             "conf_dir": folder / "cni/net.d",
         },
-        "plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc": {"runtime_type": "io.containerd.runc.v2"},
-        "plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options": {
-            "BinaryName": debian.program("runc"),
-            "Root": folder / "runc",
-            "SystemdCgroup": False,
-        },
+        **_runtime(plan, "runc", debian.program("runc")),
     }
+    for name, command in plan.runtimes.items():
+        sections |= _runtime(plan, name, _one_program(plan, name, command))
     top = {
         "version": 4,
         "root": folder / "containerd/root",
@@ -83,6 +81,20 @@ def write_containerd_config(plan: Blueprint) -> None:
         "disabled_plugins": list(DISABLED_PLUGINS),
     }
     plan.paths.config("containerd.toml").write_text(_toml(top, sections))
+
+
+def _runtime(plan: Blueprint, name: str, program: str) -> dict[str, Mapping[str, object]]:
+    section = f"plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{name}"
+    options = {"BinaryName": program, "Root": plan.paths.folder / "runc", "SystemdCgroup": False}
+    return {section: {"runtime_type": "io.containerd.runc.v2"}, f"{section}.options": options}
+
+
+def _one_program(plan: Blueprint, name: str, command: Sequence[str]) -> str:
+    """containerd can give a runtime no arguments of its own: a script that does, and its place."""
+    script = plan.paths.config(f"runtime-{name}")
+    script.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    script.chmod(0o755)
+    return str(script)
 
 
 def _toml(top: Mapping[str, object], sections: Mapping[str, Mapping[str, object]]) -> str:

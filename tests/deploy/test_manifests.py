@@ -81,18 +81,34 @@ def test_names_of_examples_do_not_collide() -> None:
     assert len(every) == len(set(every))
 
 
+def named(found: list[Document], kind: str, name: str) -> Document:
+    (document,) = [document for document in of_kind(found, kind) if document["metadata"]["name"] == name]
+    return document
+
+
 def test_the_policy_and_the_binding_mean_the_same_service_account() -> None:
     found = documents(DEPLOY / "manifests")
-    (account,) = of_kind(found, "ServiceAccount")
+    account = named(found, "ServiceAccount", "hami-dra-kubeletplugin")
     (policy,) = of_kind(found, "ValidatingAdmissionPolicy")
-    (binding,) = of_kind(found, "ClusterRoleBinding")
+    binding = named(found, "ClusterRoleBinding", "hami-dra-kubeletplugin")
     namespace, name = account["metadata"]["namespace"], account["metadata"]["name"]
     (condition,) = policy["spec"]["matchConditions"]
     assert f'"system:serviceaccount:{namespace}:{name}"' in condition["expression"]
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": namespace}]
 
 
-def test_the_node_plugin_may_do_nothing_with_wildcards() -> None:
-    (role,) = of_kind(documents(DEPLOY / "manifests"), "ClusterRole")
-    for rule in role["rules"]:
+def test_every_binding_gives_a_role_that_exists_to_an_account_that_exists() -> None:
+    found = documents(DEPLOY / "manifests")
+    bindings = of_kind(found, "ClusterRoleBinding") + of_kind(found, "RoleBinding")
+    assert len(bindings) >= 2
+    for binding in bindings:
+        assert named(found, binding["roleRef"]["kind"], binding["roleRef"]["name"])
+        for subject in binding["subjects"]:
+            account = named(found, subject["kind"], subject["name"])
+            assert account["metadata"]["namespace"] == subject["namespace"]
+
+
+def test_no_role_has_wildcards() -> None:
+    found = documents(DEPLOY / "manifests")
+    for rule in (rule for role in of_kind(found, "ClusterRole") + of_kind(found, "Role") for rule in role["rules"]):
         assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 
@@ -12,6 +13,9 @@ from tests.cluster.errors import ClusterError
 from tests.e2e.tenant import Tenant
 from tests.stack.stack import Stack
 
+# Two cards of 16 GiB. As with real drivers, what NVML says of processes in a container are the host's ids.
+CARDS = {"count": 2, "foreign_pids": True}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything here needs a node."""
@@ -21,10 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Cluster, cards and driver; what was up before the session stays up after it."""
     was_up = _is_up()
-    stack = Stack.up()
+    cards = tmp_path_factory.mktemp("cards") / "cards.json"
+    cards.write_text(json.dumps(CARDS))
+    stack = Stack.up(cards=cards)
     yield stack
     if not was_up:
         stack.down()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ Wire = dict[str, Any]
 
 @dataclass(frozen=True)
 class Granted:
-    """One result of an allocation. `consumed` is None for a whole device."""
+    """One result of an allocation. `consumed` is None for a whole device; `host_memory` is a quantity, "0" for none."""
 
     request: str
     device: str
     share_id: str | None
     consumed: Mapping[str, str] | None
+    host_memory: str = "0"
 
 
 class Tenant:
@@ -145,12 +146,28 @@ class Tenant:
 
 def grants(claim: Wire) -> list[Granted]:
     """The results of a claim that are ours."""
-    results: Sequence[Wire] = claim["status"]["allocation"]["devices"]["results"]
+    devices: Wire = claim["status"]["allocation"]["devices"]
     return [
-        Granted(result["request"], result["device"], result.get("shareID"), result.get("consumedCapacity"))
-        for result in results
+        Granted(
+            result["request"],
+            result["device"],
+            result.get("shareID"),
+            result.get("consumedCapacity"),
+            _host_memory(devices, result["request"]),
+        )
+        for result in devices["results"]
         if result["driver"] == DRIVER
     ]
+
+
+def _host_memory(devices: Wire, request: str) -> str:
+    """What the last config for a request says of the host's memory; the examples write it in the claim only."""
+    told = "0"
+    for config in devices.get("config") or []:
+        if request in (config.get("requests") or [request]) and config["opaque"]["driver"] == DRIVER:
+            memory = config["opaque"]["parameters"].get("memory") or {}
+            told = (memory.get("oversubscribe") or {}).get("hostMemory", told)
+    return told
 
 
 def template(name: str, requests: Mapping[str, Mapping[str, str]], **devices: Any) -> Wire:

@@ -10,7 +10,8 @@ from dra_driver.kube.quantities import whole
 from tests.e2e.tenant import Granted, Tenant, Wire
 from tests.stack.places import EXAMPLES
 
-FOLDERS = sorted(folder.name for folder in EXAMPLES.iterdir() if folder.is_dir())
+# The migration needs the controller: test_controller_migration.py.
+FOLDERS = sorted(folder.name for folder in EXAMPLES.iterdir() if folder.is_dir() and folder.name != "migration")
 
 
 @pytest.mark.parametrize("example", FOLDERS)
@@ -30,7 +31,7 @@ def check_container(tenant: Tenant, pod: str, container: Wire) -> None:
     told = tenant.told(pod, container["name"])
     memory: Counter[str] = Counter()
     for grant in granted:
-        memory[uuids[grant.device]] += memory_of(grant)
+        memory[uuids[grant.device]] += memory_of(grant) + whole(grant.host_memory)
     assert {device["uuid"]: device["total"] for device in told["cuda"]} == dict(memory)
     assert {device["uuid"]: device["total"] for device in told["nvml"]} == dict(memory)
     assert all(device["free"] <= device["total"] for device in told["cuda"] + told["nvml"])
@@ -46,7 +47,9 @@ def memory_of(grant: Granted) -> int:
 def words_of(grant: Granted, uuids: dict[str, str]) -> str:
     assert grant.consumed is not None
     cores = whole(grant.consumed["cores"])
-    return f"uuid={uuids[grant.device]},memory={memory_of(grant)},cores={cores},policy=fixed,priority=low"
+    words = f"uuid={uuids[grant.device]},memory={memory_of(grant)},cores={cores},policy=fixed,priority=low"
+    swap = whole(grant.host_memory)
+    return f"{words},swap={swap}" if swap else words
 
 
 def uuids_by_device(tenant: Tenant) -> dict[str, str]:

@@ -1,18 +1,18 @@
 """The plugin is killed again and again while pods start: all run in the end, and nothing is left behind.
 
-A short form; HAMI_DRA_TEST_KILLS sets how many times it is killed, for those who have the time.
+The short form of what `make test-chaos` does for minutes.
 """
 
 from __future__ import annotations
 
 import functools
-import os
 import time
 
+from tests.e2e.aftermath import check_nothing_left, check_room
 from tests.e2e.tenant import Tenant, pod, template
 from tests.waiting import eventually
 
-KILLS = int(os.environ.get("HAMI_DRA_TEST_KILLS", "4"))
+KILLS = 4
 PAUSE_SECONDS = 1.5
 PODS = [f"pod-{number}" for number in range(12)]
 
@@ -35,26 +35,9 @@ def test_a_plugin_that_is_killed_again_and_again_loses_no_pod_and_leaves_nothing
     check_room(tenant)
     tenant.kubectl("delete", "pods", "--all", "--wait=true", "--timeout=120s", "--grace-period=1")
     eventually(lambda: tenant.prepared() == before, what="all claims are unprepared", timeout=120)
-    places = tenant.stack.places
-    assert len(list((places.state / "shares").iterdir())) == shares(tenant)
-    assert not list(plugin.checkpoint.parent.glob("checkpoint.damaged-*"))
+    check_nothing_left(tenant.stack)
 
 
 def runs(tenant: Tenant, name: str) -> bool:
     """Tell whether a pod runs."""
     return bool(tenant.get("pod", name)["status"]["phase"] == "Running")
-
-
-def shares(tenant: Tenant) -> int:
-    """How many shares the record holds."""
-    return sum(len(claim["shares"]) for claim in tenant.stack.plugin.prepared())
-
-
-def check_room(tenant: Tenant) -> None:
-    """What is promised on each card is within what it has."""
-    held: dict[str, int] = {}
-    for claim in tenant.stack.plugin.prepared():
-        for share in claim["shares"]:
-            held[share["device_uuid"]] = held.get(share["device_uuid"], 0) + share["memory"]
-    assert held
-    assert all(memory <= 16 << 30 for memory in held.values())

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.cluster import debian
 from tests.cluster.commands import run
 from tests.stack.places import ROOT, SIMULATED_LIBRARIES
 
 _SIMGPU = ROOT / "native/simgpu"
+NVIDIA_RUNTIME = "nvidia"
+"""The handler of the simulated NVIDIA Container Runtime, and so the name of a RuntimeClass for it."""
 GIB = 1 << 30
 MIB = 1 << 20
 
@@ -38,6 +41,13 @@ class CardState:
 
 class SimulatedCards:
     """An installation of simulated cards: libraries, device nodes, and the CDI spec of the vendor's toolkit."""
+
+    @staticmethod
+    def runtime(cdi_folder: Path) -> list[str]:
+        """The command line of the vendor's container runtime; the arguments of an OCI runtime follow."""
+        program, specification = _SIMGPU / "container_runtime.py", cdi_folder / "nvidia.json"
+        runc = debian.program("runc")
+        return [sys.executable, "-IS", *map(str, (program, "--specification", specification, "--runtime", runc)), "--"]
 
     def __init__(self, root: Path, cdi_folder: Path) -> None:
         self._root = root

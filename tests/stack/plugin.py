@@ -6,7 +6,6 @@ it, and the plugin beside it works with that pod's token: the same rights, the s
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dra_driver.kubeletplugin.checkpoint import Checkpoint
 from dra_driver.settings import socket_path
 from tests.cluster import processes
 from tests.cluster.cluster import Cluster
@@ -33,16 +33,25 @@ REGISTERED = '"event": "registered_with_kubelet"'
 class NodePlugin:
     """Starts, stops and kills the plugin."""
 
-    def __init__(self, cluster: Cluster, places: Places, environment: Mapping[str, str], *, pod_uid: str = "") -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        places: Places,
+        environment: Mapping[str, str],
+        *,
+        pod_uid: str = "",
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._cluster = cluster
         self._places = places
         self._environment = environment
         self._pod_uid = pod_uid
+        self._always = dict(settings or {})
         self._name = f"{NAME}-{pod_uid}" if pod_uid else NAME
 
     def beside(self, pod_uid: str) -> NodePlugin:
         """Another plugin of this node, as an update brings it."""
-        return NodePlugin(self._cluster, self._places, self._environment, pod_uid=pod_uid)
+        return NodePlugin(self._cluster, self._places, self._environment, pod_uid=pod_uid, settings=self._always)
 
     @property
     def checkpoint(self) -> Path:
@@ -50,10 +59,9 @@ class NodePlugin:
         return self._cluster.paths.kubelet_plugins / DRIVER / "checkpoint.json"
 
     def prepared(self) -> list[dict[str, Any]]:
-        """The claims in that record."""
-        content = self.checkpoint.read_text().partition("\n")[2]
-        claims: list[dict[str, Any]] = json.loads(content)["claims"]
-        return claims
+        """The claims in that record, with what was changed since it was written."""
+        recorded = Checkpoint(self.checkpoint.parent).load_previous()
+        return [claim.model_dump(mode="json") for claim in recorded]
 
     @property
     def dra_socket(self) -> Path:
@@ -131,6 +139,7 @@ class NodePlugin:
             "shim_library": str(SHIM),
             "scan_seconds": "1",
             "pod_uid": self._pod_uid,
+            **self._always,
         }
 
 

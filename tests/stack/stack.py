@@ -14,8 +14,9 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.images import probe
 from tests.cluster.launching import Options
+from tests.cluster.paths import local_paths
 from tests.cluster.progress import Progress
-from tests.stack.cards import SimulatedCards
+from tests.stack.cards import NVIDIA_RUNTIME, SimulatedCards
 from tests.stack.places import Places, places_for
 from tests.stack.plugin import DRIVER, NodePlugin
 
@@ -30,15 +31,26 @@ class Stack:
     plugin: NodePlugin
 
     @classmethod
-    def up(cls, folder: Path | None = None, environ: Mapping[str, str] = os.environ) -> Stack:
-        """Bring everything up that is not up yet, on the cluster of $KUBECONFIG or on a local one."""
+    def up(
+        cls,
+        folder: Path | None = None,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        cards: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> Stack:
+        """Bring everything up that is not up yet, on the cluster of $KUBECONFIG or on a local one.
+
+        `cards`: a file that describes other cards than the usual two; `settings`: of the plugin, at every start.
+        """
         progress = Progress()
         if environ.get("KUBECONFIG"):
             cluster = Cluster.existing(Path(environ["KUBECONFIG"]), environ)
         else:
-            cluster = Cluster.up(folder, Options(images=[probe.archive()]), progress)
-        stack = cls.on(cluster)
-        stack.cards.install()
+            runtimes = {NVIDIA_RUNTIME: SimulatedCards.runtime(local_paths(folder, environ).for_tests.cdi_static)}
+            cluster = Cluster.up(folder, Options(images=[probe.archive()], runtimes=runtimes), progress)
+        stack = cls.on(cluster, settings)
+        stack.cards.install(cards)
         progress.say("simulated cards installed")
         stack.plugin.install()
         stack.plugin.start()
@@ -47,12 +59,12 @@ class Stack:
         return stack
 
     @classmethod
-    def on(cls, cluster: Cluster) -> Stack:
+    def on(cls, cluster: Cluster, settings: Mapping[str, str] | None = None) -> Stack:
         """The stack on a cluster, whatever its state."""
         places = places_for(cluster)
         cards = SimulatedCards(places.cards, cluster.paths.cdi_static)
         environment = {**cards.environment, **cluster.control.environment()}
-        return cls(cluster, places, cards, NodePlugin(cluster, places, environment))
+        return cls(cluster, places, cards, NodePlugin(cluster, places, environment, settings=settings))
 
     def slices(self) -> list[dict[str, Any]]:
         """The slices that the driver has published for this node."""

@@ -15,7 +15,7 @@ class ClusterTools:
     """Asks tests/cluster to build what it needs; where it puts it and when it is stale is its business."""
 
     name = "cluster-tools"
-    title = "Kubernetes, containerd and etcd from source (minutes the first time)"
+    title = "Kubernetes, containerd, etcd and Helm from source (minutes the first time)"
 
     def __init__(self, layout: Layout, go: Go) -> None:
         self._layout = layout

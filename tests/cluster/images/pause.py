@@ -8,9 +8,11 @@ import tempfile
 from pathlib import Path
 
 from tests.cluster.commands import run
-from tests.cluster.images.archive import File, ImageConfig, layer, recipe_hash, write
+from tests.cluster.images.recipe import recipe_hash
 from tests.cluster.node import PAUSE_IMAGE
 from tests.cluster.paths import cache_folder
+from tools.image import oci
+from tools.image.entries import File, layer
 
 SOURCE = Path(__file__).with_name("pause.c")
 COMPILER_FLAGS = ("-std=c11", "-Os", "-s", "-static", "-Wall", "-Wextra", "-Werror", "-D_POSIX_C_SOURCE=200809L")
@@ -18,10 +20,13 @@ COMPILER_FLAGS = ("-std=c11", "-Os", "-s", "-static", "-Wall", "-Wextra", "-Werr
 
 def archive() -> Path:
     """The image's archive, from the cache where this source was compiled before."""
-    key = recipe_hash(SOURCE.read_bytes(), Path(__file__).read_bytes(), platform.machine())
+    key = recipe_hash(
+        SOURCE.read_bytes(), Path(__file__).read_bytes(), Path(oci.__file__).read_bytes(), platform.machine()
+    )
     target = cache_folder() / "images" / f"pause-{key}.tar"
     if not target.exists():
-        write(target, ImageConfig(PAUSE_IMAGE, ["/pause"]), [layer({"pause": File(_compile(), 0o755)})])
+        only = oci.Layer.plain(layer({"pause": File(_compile(), 0o755)}))
+        oci.write(target, PAUSE_IMAGE, [oci.Image(platform.machine(), [only], command=["/pause"])])
     return target
 
 

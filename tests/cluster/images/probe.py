@@ -14,9 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.cluster.errors import ImageError
-from tests.cluster.images import packages, wheels
-from tests.cluster.images.archive import Entry, File, Folder, ImageConfig, Link, layer, recipe_hash, write
+from tests.cluster.images import wheels
+from tests.cluster.images.recipe import recipe_hash
 from tests.cluster.paths import cache_folder
+from tools.image import debian, oci
+from tools.image.base import package_names
+from tools.image.entries import Entry, File, Folder, Link, layer
+from tools.image.errors import ImageError as CannotBeBuilt
+from tools.image.python import with_bytecode
 
 IMAGE = "hami-dra.test/probe:1"
 CLIENTS = ("cuda-bindings", "nvidia-ml-py", "nvitop")
@@ -27,6 +32,7 @@ SITE_FOLDER = "usr/local/lib/python3.11/dist-packages"
 # No test needs these parts of the standard library; they are most of its weight.
 HEAVY = ("idlelib/", "lib2to3/", "pydoc_data/", "tkinter/", "turtledemo/", "ensurepip/")
 KEPT_ARCHIVES = 4
+SHARED_MODULES = ("debian.py", "entries.py", "oci.py", "python.py")
 
 
 def archive(extra: Mapping[str, Path] | None = None) -> Path:
@@ -40,16 +46,11 @@ def archive(extra: Mapping[str, Path] | None = None) -> Path:
     folder = cache_folder() / "images"
     target = folder / f"probe-{recipe_hash(base.name, programs, _sources())}.tar"
     if not target.exists():
-        config = ImageConfig(IMAGE, ["sh"], {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"})
-        write(target, config, [base.read_bytes(), programs])
+        layers = [oci.Layer.plain(base.read_bytes()), oci.Layer.plain(programs)]
+        environment = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+        oci.write(target, IMAGE, [oci.Image(platform.machine(), layers, command=["sh"], environment=environment)])
         _forget_old(folder, "probe-*.tar")
     return target
-
-
-def package_names() -> list[str]:
-    """The Debian packages in the image."""
-    lines = (line.partition("#")[0].strip() for line in PACKAGES_FILE.read_text().splitlines())
-    return [line for line in lines if line]
 
 
 def _base_layer() -> Path:
@@ -58,7 +59,7 @@ def _base_layer() -> Path:
             f"the probe image takes clients for Python {PYTHON[0]}.{PYTHON[1]} from this environment, which has"
             f" {sys.version_info[0]}.{sys.version_info[1]}"
         )
-    key = recipe_hash(" ".join(package_names()), wheels.versions(CLIENTS), platform.machine(), _sources())
+    key = recipe_hash(" ".join(package_names(PACKAGES_FILE)), wheels.versions(CLIENTS), platform.machine(), _sources())
     target = cache_folder() / "images" / f"base-{key}.layer"
     if not target.exists():
         content = layer(_base_entries())
@@ -72,12 +73,12 @@ def _base_layer() -> Path:
 
 def _sources() -> str:
     """The code that puts the image together is part of its recipe."""
-    modules = ("archive.py", "packages.py", "probe.py", "wheels.py")
-    return recipe_hash(*(Path(__file__).with_name(name).read_bytes() for name in modules))
+    modules = (Path(__file__), Path(wheels.__file__), *(Path(oci.__file__).with_name(name) for name in SHARED_MODULES))
+    return recipe_hash(*(module.read_bytes() for module in modules))
 
 
 def _base_entries() -> dict[str, Entry]:
-    found = {path: entry for path, entry in packages.entries(package_names()).items() if not _is_heavy(path)}
+    found = {path: entry for path, entry in _user_land().items() if not _is_heavy(path)}
     found = _applets(found) | found
     found |= wheels.entries(CLIENTS, SITE_FOLDER)
     found |= {
@@ -92,7 +93,15 @@ def _base_entries() -> dict[str, Entry]:
         "var/tmp": Folder(0o1777),
     }
     found |= {name: Folder() for name in ("dev", "home", "proc", "run", "sys", "var/log", "usr/local/bin")}
-    return wheels.with_bytecode(found)
+    return with_bytecode(found)
+
+
+def _user_land() -> dict[str, Entry]:
+    index = debian.PackageIndex(cache_folder() / "debian", platform.machine())
+    try:
+        return debian.entries(index.fetch(package_names(PACKAGES_FILE)), without=(*debian.NOT_NEEDED, "usr/share/doc/"))
+    except CannotBeBuilt as failed:
+        raise ImageError(f"the packages of the probe image could not be fetched: {failed}") from failed
 
 
 def _is_heavy(path: str) -> bool:

@@ -6,16 +6,14 @@ The clients in the image are those of the project's lock file, byte for byte; no
 from __future__ import annotations
 
 import importlib.metadata
-import py_compile
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
 from tests.cluster.errors import ImageError
-from tests.cluster.images.archive import Entry, File
+from tools.image.entries import Entry, File
 
 # Sources of compiled modules, and what the environment compiled for its own paths.
 NOT_NEEDED = (".pxd", ".pyx", ".pyc")
@@ -59,37 +57,3 @@ def entries(names: Sequence[str], target: str) -> dict[str, Entry]:
                 continue
             found[f"{target}/{path}"] = File(source.read_bytes())
     return found
-
-
-def with_bytecode(layer: Mapping[str, Entry]) -> dict[str, Entry]:
-    """The layer and, for each module in it, its bytecode: a container starts in a third of the time.
-
-    The bytecode is marked as unchecked, so that it holds no time stamps and never looks stale.
-    """
-    whole = dict(layer)
-    tag = sys.implementation.cache_tag
-    with tempfile.TemporaryDirectory() as folder:
-        source, compiled = Path(folder) / "module.py", Path(folder) / "module.pyc"
-        for path, entry in layer.items():
-            if path.endswith(".py") and isinstance(entry, File):
-                source.write_bytes(entry.content)
-                if _compile(source, compiled, path):
-                    place = PurePosixPath(path)
-                    cached = place.parent / "__pycache__" / f"{place.stem}.{tag}.pyc"
-                    whole[str(cached)] = File(compiled.read_bytes())
-    return whole
-
-
-def _compile(source: Path, compiled: Path, path: str) -> bool:
-    try:
-        py_compile.compile(
-            str(source),
-            str(compiled),
-            f"/{path}",
-            doraise=True,
-            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-        )
-    except (py_compile.PyCompileError, SyntaxError, ValueError):
-        # The standard library holds examples of broken sources.
-        return False
-    return True

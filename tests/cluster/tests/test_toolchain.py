@@ -41,6 +41,11 @@ def test_programs_of_our_own_are_built_anew_when_their_source_changes(tmp_path: 
     assert toolchain.binaries_folder(environ, changed) != toolchain.binaries_folder(environ)
 
 
+def test_programs_are_those_of_the_tool_lines() -> None:
+    assert toolchain.programs(toolchain.HELM) == ("helm",)
+    assert {"etcd", "kubelet", "kubectl", "ctr", "allocator"} <= set(toolchain.programs())
+
+
 def test_linker_flags_carry_the_version_of_go_mod() -> None:
     version = toolchain.kubernetes_version()
     minor = version.split(".")[1]
@@ -68,10 +73,10 @@ def test_failed_build_shows_the_end_of_its_output(tmp_path: Path, monkeypatch: p
 
 def test_build_appears_complete_and_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    names = " ".join("server" if name == "etcd" else name for name in toolchain.PROGRAMS)
+    names = " ".join("server" if name == "etcd" else name for name in toolchain.programs())
     build = f'for last; do :; done; while [ "$1" != -o ]; do shift; done; for p in {names}; do : > $2$p; done'
     folder = toolchain.ensure(Silent(), go=fake_go(tmp_path, "go1.99.0", build))
-    assert sorted(path.name for path in folder.iterdir()) == sorted(toolchain.PROGRAMS)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(toolchain.programs())
     assert toolchain.ensure(Silent(), go="/nowhere") == folder
     assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [folder.name]
 
