@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 # The kubelet gives a call 45 s; what is longer than this in flight at the end would be given up by it anyway.
 _GRACE_SECONDS = 40.0
+_NOTICED_SECONDS = 3.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -113,7 +114,8 @@ async def _run(
     )
     await preparation.settle()
     batches = Batches(node.metrics.measured(preparation), (cache, statuses))
-    async with _serving(settings, batches, publisher, node.cards.health, node.metrics):
+    alone = state.presence.alone
+    async with _serving(settings, batches, publisher, node.cards.health, node.metrics, alone=alone):
         await until_stopped(
             stop,
             publisher.run(),
@@ -168,7 +170,13 @@ def _boot_id() -> str:
 
 @asynccontextmanager
 async def _serving(
-    settings: PluginSettings, batches: Batches, publisher: Publisher, stream: HealthStream, metrics: Metrics
+    settings: PluginSettings,
+    batches: Batches,
+    publisher: Publisher,
+    stream: HealthStream,
+    metrics: Metrics,
+    *,
+    alone: Callable[[], bool],
 ) -> AsyncIterator[None]:
     endpoint = settings.dra_socket
     registration = Registration(driver=settings.driver_name, endpoint=endpoint, on_registered=publisher.relist)
@@ -199,12 +207,23 @@ async def _serving(
             stack.push_async_callback(port.stop)
             log.info("grpc_health_serving", address=await port.start())
         stack.push_async_callback(batches.drain)
-        for server in (dra, registrar):
-            await server.start()
-            stack.push_async_callback(server.stop, _GRACE_SECONDS)
+        await dra.start()
+        stack.push_async_callback(dra.stop, _GRACE_SECONDS)
+        stack.push_async_callback(_stay_for_the_kubelet, alone)
+        await registrar.start()
+        stack.push_async_callback(registrar.stop, _GRACE_SECONDS)
         # Streams have no end of their own, and would be waited for.
         stack.callback(stream.close)
         stack.callback(probes.close)
         log.info("serving", endpoint=str(endpoint), registration=str(settings.registration_socket))
         yield
         log.info("stopping")
+
+
+async def _stay_for_the_kubelet(alone: Callable[[], bool]) -> None:
+    """Go on answering, after the registration is gone, until the kubelet has noticed that and calls the successor.
+
+    It looks at its plugins once a second, and a call on a connection that is being closed fails.
+    """
+    if not alone():
+        await asyncio.sleep(_NOTICED_SECONDS)

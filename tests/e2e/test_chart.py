@@ -18,16 +18,18 @@ from tests.e2e.aftermath import left_behind
 from tests.e2e.tenant import Tenant, pod, template
 from tests.e2e.test_examples import FOLDERS, check_container
 from tests.stack import chart
+from tests.stack.cards import NVIDIA_RUNTIME
 from tests.stack.chart import NAMESPACE, NODE_LABEL, RELEASE, Installation
 from tests.stack.places import EXAMPLES
 from tests.stack.service_address import reachable
 from tests.stack.stack import Stack
 from tests.waiting import eventually
 
+# Without slices: the kubelet takes those of a plugin that has gone away, half a minute later.
 KINDS = (
     *("clusterroles", "clusterrolebindings", "deviceclasses", "validatingadmissionpolicies"),
     *("validatingadmissionpolicybindings", "validatingwebhookconfigurations", "mutatingwebhookconfigurations"),
-    *("resourceslices", "namespaces", "priorityclasses", "customresourcedefinitions"),
+    *("namespaces", "priorityclasses", "customresourcedefinitions"),
 )
 
 CARD_NODES = {"nvidia-uvm", "nvidia-uvm-tools", "nvidia0", "nvidia1", "nvidiactl"}
@@ -44,12 +46,13 @@ def bare(stack: Stack) -> Iterator[Stack]:
     """The stack without the driver; afterwards it is there again as it was."""
     if not isinstance(stack.cluster.control, LocalControl):
         pytest.skip("needs a cluster of its own: what is installed on this one is not to be touched")
+    assert NVIDIA_RUNTIME in stack.cluster.control.plan.runtimes, "the cluster is an older one: take it down first"
     stack.plugin.stop()
     stack.plugin.uninstall()
     stack.cluster.kubectl("label", "node", stack.cluster.node_name, f"{NODE_LABEL}=true", "--overwrite")
     stack.cluster.apply(chart.RUNTIME_CLASS)
     yield stack
-    stack.cluster.kubectl("delete", "runtimeclass", chart.RUNTIME_CLASS["metadata"]["name"])
+    stack.cluster.kubectl("delete", "runtimeclass", NVIDIA_RUNTIME)
     stack.cluster.kubectl("label", "node", stack.cluster.node_name, f"{NODE_LABEL}-")
     stack.plugin.install()
     stack.plugin.start()
@@ -58,8 +61,7 @@ def bare(stack: Stack) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def before(bare: Stack) -> set[str]:
-    """Without slices: the kubelet takes those of a plugin that has gone away in its own time."""
-    return {name for name in cluster_objects(bare) if not name.startswith("resourceslice")}
+    return cluster_objects(bare)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def pods(stack: Stack, component: str) -> list[dict[str, Any]]:
 
 def test_installed_pods_are_ready_and_no_more_than_they_must_be(installation: Installation, bare: Stack) -> None:
     (plugin,) = pods(bare, "kubeletplugin")
-    assert plugin["spec"]["runtimeClassName"] == chart.RUNTIME_CLASS["metadata"]["name"]
+    assert plugin["spec"]["runtimeClassName"] == NVIDIA_RUNTIME
     assert plugin["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
     controllers = pods(bare, "controller")
     assert len(controllers) == 2

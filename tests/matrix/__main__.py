@@ -62,7 +62,7 @@ def _summary(row: Row, passed: bool) -> str:
         suite = ElementTree.parse(_result(row)).getroot().find("testsuite")
         if suite is not None:
             counts = ", ".join(f"{suite.get(name)} {name}" for name in ("tests", "failures", "errors", "skipped"))
-    left_out = "".join(f"\n    left out: {test.partition('::')[2]}: {why}" for test, why in row.left_out.items())
+    left_out = "".join(f"\n    left out: {test}: {why}" for test, why in row.left_out.items())
     return f"{row.name:20} {verdict}: {counts}{left_out}"
 
 

@@ -66,10 +66,13 @@ def test_what_a_slot_held_can_be_had_again(node: Node, tenant: Tenant) -> None:
 def test_kubectl_vgpu_shows_cards_and_says_why_a_claim_waits(node: Node, tenant: Tenant) -> None:
     node.publish(SLOTS, 8)
     assert len(vgpu(tenant, "devices")) == 8
-    tenant.apply(template("many", {f"slot-{number}": {} for number in range(9)}))
-    tenant.apply(pod("greedy", "exec sleep 3600", claim_template="many"))
+    rare = template("rare", {"slot": {}})
+    expression = 'device.attributes["vgpu.hami.io"].model == "No Such Card"'
+    rare["spec"]["spec"]["devices"]["requests"][0]["exactly"]["selectors"] = [{"cel": {"expression": expression}}]
+    tenant.apply(rare, pod("choosy", "exec sleep 3600", claim_template="rare"))
     eventually(lambda: tenant.every("resourceclaims"), what="the claim is made")
-    assert vgpu(tenant, "explain", "pod/greedy", code=2)["verdict"] == "DoesNotFit"
+    explained = vgpu(tenant, "explain", "pod/choosy", code=2)
+    assert [reason["code"] for reason in explained["reasons"]] == ["RequestSelector"]
 
 
 def test_a_broken_card_is_withdrawn_since_the_server_drops_its_taint(node: Node) -> None:
