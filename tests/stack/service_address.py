@@ -16,9 +16,11 @@ from contextlib import contextmanager
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.commands import run
+from tests.cluster.errors import CommandFailed
 
 Endpoint = tuple[str, int]
 _CONNECT_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
 
 
 @contextmanager
@@ -31,8 +33,10 @@ def reachable(cluster: Cluster, namespace: str, name: str, bridge: str) -> Itera
         with socket.create_server((address, port)) as listener:
             passing = _Passing(listener, lambda: ready_endpoints(cluster, namespace, name))
             passing.start()
-            yield
-            passing.stop()
+            try:
+                yield
+            finally:
+                passing.stop()
     finally:
         run(("ip", "address", "delete", f"{address}/32", "dev", bridge))
 
@@ -56,16 +60,27 @@ class _Passing:
     def __init__(self, listener: socket.socket, endpoints: Callable[[], Sequence[Endpoint]]) -> None:
         self._listener = listener
         self._endpoints = endpoints
+        self._known: Sequence[Endpoint] = endpoints()
         self._turn = itertools.count()
-        self._thread = threading.Thread(target=self._accept, name="service", daemon=True)
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._accept, self._look)]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
+        self._over.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        for thread in self._threads:
+            thread.join(10)
+
+    def _look(self) -> None:
+        """Keep up with the endpoints beside the connections, none of which may wait for that."""
+        while not self._over.wait(_LOOK_SECONDS):
+            with contextlib.suppress(CommandFailed):
+                self._known = self._endpoints()
 
     def _accept(self) -> None:
         while True:
@@ -83,7 +98,7 @@ class _Passing:
                     _copy(client, server)
 
     def _connect(self) -> socket.socket | None:
-        found = list(self._endpoints())
+        found = list(self._known)
         first = next(self._turn)
         for offset in range(len(found)):
             with contextlib.suppress(OSError):
