@@ -13,6 +13,10 @@ PYTEST_ARGS ?=
 # More arguments for the benchmark of libvgpu: --quick takes a minute.
 BENCH_ARGS ?=
 FUZZ_SECONDS ?= 300
+# Names of rows of the matrix of versions (all).
+MATRIX_ARGS ?=
+# The Kubernetes of the local cluster, such as 1.36; the newest where empty.
+K8S ?=
 # More arguments for the images, such as --architecture x86_64.
 IMAGE_ARGS ?=
 # Where the local cluster keeps everything; its own tooling reads it.
@@ -78,6 +82,10 @@ test-e2e: setup ## Only what needs a Kubernetes node: the local cluster, or the 
 test-chaos: setup ## Heavy faults on a cluster of its own: API server, disks, kubelet, kills, updates (20 minutes)
 	$(RUN) -m pytest tests/chaos $(PYTEST_ARGS)
 
+.PHONY: test-matrix
+test-matrix: setup ## The driver on each Kubernetes from 1.34 on; long the first time, to build them
+	@$(RUN) -m tests.matrix $(MATRIX_ARGS)
+
 .PHONY: test-gpu
 test-gpu: native ## libvgpu's tests on this machine's real NVIDIA driver; fails where there is none
 	@$(RUN) -m tools.realgpu
@@ -121,7 +129,7 @@ clean: ## Remove what was built here (build/); .venv and the machine's cache sta
 
 .PHONY: cluster-up
 cluster-up: setup ## Start a Kubernetes node with simulated cards and the driver, under HAMI_DRA_CLUSTER_DIR
-	@$(RUN) -m tests.stack
+	@HAMI_DRA_KUBERNETES=$(K8S) $(RUN) -m tests.stack
 
 .PHONY: cluster-down
 cluster-down: environment ## Stop it, and leave nothing behind

@@ -212,12 +212,23 @@ async def _serving(
         stack.push_async_callback(_stay_for_the_kubelet, alone)
         await registrar.start()
         stack.push_async_callback(registrar.stop, _GRACE_SECONDS)
+        stack.push_async_callback(_finish_first, alone, batches)
         # Streams have no end of their own, and would be waited for.
         stack.callback(stream.close)
         stack.callback(probes.close)
         log.info("serving", endpoint=str(endpoint), registration=str(settings.registration_socket))
         yield
         log.info("stopping")
+
+
+async def _finish_first(alone: Callable[[], bool], batches: Batches) -> None:
+    """Finish the calls in flight while still registered, where a successor gets the new ones.
+
+    The kubelet closes the connection to a plugin whose registration goes, and with it fails what is in flight there.
+    """
+    if not alone():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(batches.drain(), _GRACE_SECONDS / 2)
 
 
 async def _stay_for_the_kubelet(alone: Callable[[], bool]) -> None:

@@ -11,6 +11,7 @@ every cluster takes a free 10.x.0.0/16 for itself:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ipaddress
 import json
 import socket
@@ -84,7 +85,9 @@ def create(identity: str) -> Network:
     """Makes the bridge on a free range and chooses free ports on it."""
     remove(bridge_name(identity))
     network = Network(bridge_name(identity), _free_range(int(identity, 16)))
-    run(("ip", "link", "add", network.bridge, "type", "bridge"))
+    # Without an address of its own a bridge takes the lowest of its ports', and changes it as pods come and go: what
+    # pods know of the way to the node would be wrong for up to a minute each time.
+    run(("ip", "link", "add", network.bridge, "address", _hardware_address(identity), "type", "bridge"))
     for address in (f"{network.api_address}/32", f"{network.node_address}/32", f"{network.gateway}/24"):
         run(("ip", "address", "add", address, "dev", network.bridge))
     run(("ip", "link", "set", network.bridge, "up"))
@@ -93,6 +96,12 @@ def create(identity: str) -> Network:
     # 443 is what the service `kubernetes` promises to pods.
     api_port = _free_port(network.api_address, 443, otherwise=12443)
     return Network(network.bridge, network.number, api_port, *ports)
+
+
+def _hardware_address(identity: str) -> str:
+    """A locally administered address, the same for the same cluster."""
+    digest = hashlib.sha256(identity.encode()).hexdigest()
+    return ":".join(("02", *(digest[start : start + 2] for start in range(0, 10, 2))))
 
 
 def remove(bridge: str) -> None:
