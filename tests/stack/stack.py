@@ -21,6 +21,12 @@ from tests.stack.places import Places, places_for
 from tests.stack.plugin import DRIVER, NodePlugin
 
 
+def cluster_options(folder: Path | None = None, environ: Mapping[str, str] = os.environ) -> Options:
+    """What a local cluster must have to carry a stack."""
+    runtimes = {NVIDIA_RUNTIME: SimulatedCards.runtime(local_paths(folder, environ).for_tests.cdi_static)}
+    return Options(images=[probe.archive()], runtimes=runtimes)
+
+
 @dataclass(frozen=True)
 class Stack:
     """A node with cards and a running driver."""
@@ -47,8 +53,7 @@ class Stack:
         if environ.get("KUBECONFIG"):
             cluster = Cluster.existing(Path(environ["KUBECONFIG"]), environ)
         else:
-            runtimes = {NVIDIA_RUNTIME: SimulatedCards.runtime(local_paths(folder, environ).for_tests.cdi_static)}
-            cluster = Cluster.up(folder, Options(images=[probe.archive()], runtimes=runtimes), progress)
+            cluster = Cluster.up(folder, cluster_options(folder, environ), progress)
         stack = cls.on(cluster, settings)
         stack.cards.install(cards)
         progress.say("simulated cards installed")

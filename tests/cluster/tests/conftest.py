@@ -10,8 +10,16 @@ import pytest
 
 from tests.cluster import Cluster
 from tests.cluster.fixtures import cluster, probe_image
+from tests.cluster.launching import Options
+from tests.stack import stack
 
 __all__ = ["cluster", "namespace", "probe_image"]
+
+
+@pytest.fixture(scope="session")
+def cluster_options() -> Options:
+    """One cluster serves all tests of a session: also those of the driver, which come later and need more of it."""
+    return stack.cluster_options()
 
 
 @pytest.fixture
