@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -87,8 +88,7 @@ def _image(recipe: Recipe, workshop: Workshop, architecture: str) -> Image:
     bottom = _bottom(workshop, architecture)
     lock = workshop.root / "requirements" / f"{recipe.name}.lock"
     packages, distributions = python.locked(lock, architecture)
-    code = python.project(workshop.root)
-    top: dict[str, Entry] = {**python.with_bytecode(code), "usr/bin/hami-dra": File(_COMMAND, 0o755)}
+    top: dict[str, Entry] = {**_code(workshop), "usr/bin/hami-dra": File(_COMMAND, 0o755)}
     library = workshop.library(architecture) if recipe.with_library else b""
     if library:
         top[LIBRARY] = File(library, 0o755)
@@ -117,6 +117,12 @@ def _image(recipe: Recipe, workshop: Workshop, architecture: str) -> Image:
             "org.opencontainers.image.licenses": "Apache-2.0",
         },
     )
+
+
+@lru_cache
+def _code(workshop: Workshop) -> Mapping[str, Entry]:
+    """The project's own, which no architecture and no image changes."""
+    return python.with_bytecode(python.project(workshop.root))
 
 
 @lru_cache

@@ -21,14 +21,13 @@ from tools.image import debian, oci
 from tools.image.base import package_names
 from tools.image.entries import Entry, File, Folder, Link, layer
 from tools.image.errors import ImageError as CannotBeBuilt
-from tools.image.python import with_bytecode
+from tools.image.python import SITE, with_bytecode
+from tools.image.python import VERSION as PYTHON
 
 IMAGE = "hami-dra.test/probe:1"
 CLIENTS = ("cuda-bindings", "nvidia-ml-py", "nvitop")
 PROGRAMS = Path(__file__).with_name("programs")
 PACKAGES_FILE = Path(__file__).with_name("probe-packages.txt")
-PYTHON = (3, 11)
-SITE_FOLDER = "usr/local/lib/python3.11/dist-packages"
 # No test needs these parts of the standard library; they are most of its weight.
 HEAVY = ("idlelib/", "lib2to3/", "pydoc_data/", "tkinter/", "turtledemo/", "ensurepip/")
 KEPT_ARCHIVES = 4
@@ -80,7 +79,7 @@ def _sources() -> str:
 def _base_entries() -> dict[str, Entry]:
     found = {path: entry for path, entry in _user_land().items() if not _is_heavy(path)}
     found = _applets(found) | found
-    found |= wheels.entries(CLIENTS, SITE_FOLDER)
+    found |= wheels.entries(CLIENTS, SITE)
     found |= {
         "etc/group": File(b"root:x:0:\nnogroup:x:65534:\n"),
         "etc/ld.so.conf": File(b"include /etc/ld.so.conf.d/*.conf\n"),
