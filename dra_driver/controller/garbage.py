@@ -14,7 +14,6 @@ that could still run; and only the allocation: the claim itself is a person's.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,14 +27,13 @@ from dra_driver.errors import HamiDraError
 from dra_driver.kube.claims import ClaimRef
 from dra_driver.kube.connection import MERGE_PATCH, Connection
 from dra_driver.kube.errors import Conflict, NotFound
-from dra_driver.kube.events import ApiEvents, Event, ObjectRef
+from dra_driver.kube.events import ApiEvents, Event, ObjectRef, event_name
 from dra_driver.kube.pods import names_claim, pods_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 REASON = "AllocationTakenBack"
 _RETRY_SECONDS = 10.0
-_LONGEST_START = 200
 _CLAIMS = "/apis/resource.k8s.io/v1"
 
 
@@ -156,10 +154,9 @@ class UnusedAllocations:
             f"The claim was allocated{where} and has been without a user for {self._grace:.0f} s: the allocation is "
             "taken back, and made anew once a pod uses the claim"
         )
-        # Of one allocation told once, whoever tells it.
-        once = hashlib.sha256(f"{ref.uid} {version}".encode()).hexdigest()[:16]
-        name = f"{ref.name[:_LONGEST_START].rstrip('-.')}.{once}"
         regarding = ObjectRef("resource.k8s.io/v1", "ResourceClaim", ref.namespace, ref.name, ref.uid)
+        # Of one allocation told once, whoever tells it.
+        name = event_name(regarding, f"{ref.uid} {version}")
         try:
             await self._events.create(Event(name, regarding, REASON, "Deallocate", note))
         except HamiDraError as error:

@@ -6,6 +6,7 @@ Source: k8s.io/api/events/v1/types.go, its validation in pkg/apis/core/validatio
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from dra_driver.kube.connection import Connection, JsonObject
 from dra_driver.kube.errors import Conflict
 
 _LONGEST_NOTE = 1024
+# A name takes 253 characters; this much of it is the object's, for people who list events.
+_LONGEST_START = 200
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class Event:
     note: str
     warning: bool = False
     related: ObjectRef | None = None
+
+
+def event_name(regarding: ObjectRef, once: str) -> str:
+    """Name an event so that it is told once: the same for the same object and the same `once`, whoever tells it."""
+    digest = hashlib.sha256(once.encode()).hexdigest()[:16]
+    return f"{regarding.name[:_LONGEST_START].rstrip('-.')}.{digest}"
 
 
 class ApiEvents:

@@ -9,7 +9,6 @@ pod is seen, and Kubernetes then makes the claim.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from dra_driver.controller.migrating.users import Key, Users
 from dra_driver.controller.observing import Change, Kind
 from dra_driver.errors import HamiDraError, ObjectRejected
 from dra_driver.kube.errors import Conflict, Forbidden, Invalid, NotFound
-from dra_driver.kube.events import ApiEvents, Event
+from dra_driver.kube.events import ApiEvents, Event, event_name
 from dra_driver.kube.templates import Templates
 from dra_driver.migration.markers import FROM, FROM_HAMI
 from dra_driver.migration.template import TemplateSpec, parse_template, template_object
@@ -37,7 +36,6 @@ LABELS = {MANAGED_BY: MANAGER, FROM: FROM_HAMI}
 _AT_ONCE = 8
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
-_LONGEST_START = 200
 
 
 @dataclass(frozen=True)
@@ -169,10 +167,9 @@ class MigratedPods:
         if pod is None or not isinstance(error, Forbidden | Invalid) or self._told.get(key) == error.message:
             return
         self._told[key] = error.message
-        digest = hashlib.sha256(f"{pod.uid} {error.message}".encode()).hexdigest()[:16]
         note = f"claim template {key.name}: {error.message}"
         event = Event(
-            f"{pod.name[:_LONGEST_START].rstrip('-.')}.{digest}",
+            event_name(pod, f"{pod.uid} {error.message}"),
             pod,
             "ClaimTemplateRefused",
             "CreateClaimTemplate",

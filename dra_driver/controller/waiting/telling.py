@@ -7,19 +7,16 @@ told before a crash is not told twice.
 
 from __future__ import annotations
 
-import hashlib
-
 from dra_driver.controller.waiting.news import ANNOTATION
 from dra_driver.controller.waiting.notes import end_note, note
 from dra_driver.controller.waiting.record import Record
 from dra_driver.explain.objects import Claim
 from dra_driver.kube.connection import Connection, JsonObject
-from dra_driver.kube.events import ApiEvents, Event, ObjectRef
+from dra_driver.kube.events import ApiEvents, Event, ObjectRef, event_name
 
 ACTION = "Waiting"
 ENDED = "WaitEnded"
 _MERGE_PATCH = "application/merge-patch+json"
-_LONGEST_NAME = 200
 
 
 class Teller:
@@ -48,8 +45,7 @@ class Teller:
         pairs = [(mine, pod)] if pod is None else [(mine, pod), (pod, mine)]
         for regarding, related in pairs:
             identity = f"{mine.uid} {record.since} {record.number} {warning} {regarding.uid}"
-            digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
-            name = f"{regarding.name[:_LONGEST_NAME].rstrip('.-')}.{digest}"
+            name = event_name(regarding, identity)
             words_for_pod = words if regarding is mine else f"claim {mine.name}: {words}"
             await self._events.create(Event(name, regarding, reason, ACTION, words_for_pod, warning, related))
 
