@@ -11,12 +11,11 @@ from dra_driver.controller.waiting.news import ANNOTATION
 from dra_driver.controller.waiting.notes import end_note, note
 from dra_driver.controller.waiting.record import Record
 from dra_driver.explain.objects import Claim
-from dra_driver.kube.connection import Connection, JsonObject
+from dra_driver.kube.connection import MERGE_PATCH, Connection, JsonObject
 from dra_driver.kube.events import ApiEvents, Event, ObjectRef, event_name
 
 ACTION = "Waiting"
 ENDED = "WaitEnded"
-_MERGE_PATCH = "application/merge-patch+json"
 
 
 class Teller:
@@ -57,7 +56,7 @@ class Teller:
         }
         path = f"/apis/resource.k8s.io/v1/namespaces/{claim.metadata.namespace}/resourceclaims/{claim.metadata.name}"
         answer = await self._connection.request(
-            "PATCH", path, query={"fieldManager": "hami-dra"}, body={"metadata": metadata}, content_type=_MERGE_PATCH
+            "PATCH", path, query={"fieldManager": "hami-dra"}, body={"metadata": metadata}, content_type=MERGE_PATCH
         )
         return str(answer["metadata"]["resourceVersion"])
 
