@@ -158,7 +158,10 @@ async def test_an_address_that_is_taken_is_a_wrong_setting(http: Plugin, tmp_pat
 
 
 def write(path: Path, cards: str) -> None:
-    path.write_text(f"apiVersion: vgpu.hami.io/v1alpha1\nkind: NodeConfig\ncards: {cards}\n")
+    """Replaced in one step, as the kubelet does it: half a file would be one more that is refused."""
+    whole = path.with_suffix(".new")
+    whole.write_text(f"apiVersion: vgpu.hami.io/v1alpha1\nkind: NodeConfig\ncards: {cards}\n")
+    whole.replace(path)
 
 
 @pytest.fixture

@@ -93,39 +93,42 @@ static uint64_t learn_clean(struct vgpu_estimate *estimate, uint64_t mean, uint6
 
 /* What was learnt just before somebody else was noticed was disturbed already. */
 static void forget_disturbed(struct vgpu_estimate *estimate, uint32_t arrivals) {
-    if (estimate->arrivals == arrivals) return;
-    estimate->arrivals = arrivals;
-    if (estimate->kept_ns) RELAXED_STORE(&estimate->mean_ns, estimate->kept_ns);
+    if (RELAXED_LOAD(&estimate->arrivals) == arrivals) return;
+    RELAXED_STORE(&estimate->arrivals, arrivals);
+    uint64_t kept = RELAXED_LOAD(&estimate->kept_ns);
+    if (kept) RELAXED_STORE(&estimate->mean_ns, kept);
     else RELAXED_STORE(&estimate->clean, 0);
-    estimate->next_kept_ns = estimate->kept_ns;
+    RELAXED_STORE(&estimate->next_kept_ns, kept);
 }
 
 static void keep_mean(struct vgpu_estimate *estimate) {
     uint64_t now = vgpu_now_ns();
-    if (now - estimate->kept_at_ns < KEPT_FOR_NS) return;
-    RELAXED_STORE(&estimate->kept_ns, estimate->next_kept_ns);
-    estimate->next_kept_ns = RELAXED_LOAD(&estimate->mean_ns);
-    estimate->kept_at_ns = now;
+    if (now - RELAXED_LOAD(&estimate->kept_at_ns) < KEPT_FOR_NS) return;
+    RELAXED_STORE(&estimate->kept_ns, RELAXED_LOAD(&estimate->next_kept_ns));
+    RELAXED_STORE(&estimate->next_kept_ns, RELAXED_LOAD(&estimate->mean_ns));
+    RELAXED_STORE(&estimate->kept_at_ns, now);
 }
 
 static uint64_t learn_filtered(struct vgpu_estimate *estimate, uint64_t mean, uint64_t span) {
-    uint64_t least = estimate->least_ns, most;
-    if (estimate->least_before_ns && estimate->least_before_ns < least) least = estimate->least_before_ns;
-    most = least + least / 8;
-    uint64_t weight = estimate->samples < FILTERED_WEIGHT ? estimate->samples : FILTERED_WEIGHT;
+    uint64_t least = RELAXED_LOAD(&estimate->least_ns), before = RELAXED_LOAD(&estimate->least_before_ns);
+    if (before && before < least) least = before;
+    uint64_t most = least + least / 8;
+    uint32_t samples = RELAXED_LOAD(&estimate->samples);
+    uint64_t weight = samples < 1 ? 1 : samples < FILTERED_WEIGHT ? samples : FILTERED_WEIGHT;
     if (span > most) return mean ? mean : least;
     RELAXED_STORE(&estimate->mean_ns, !mean || mean > most ? span : moved(mean, span, weight));
     return span;
 }
 
 static void note_least(struct vgpu_estimate *estimate, uint64_t span) {
-    if (estimate->samples % STRETCH == 0) {
-        estimate->least_before_ns = estimate->least_ns;
-        estimate->least_ns = span;
-    }
-    if (span < estimate->least_ns) estimate->least_ns = span;
+    uint64_t least = RELAXED_LOAD(&estimate->least_ns);
+    bool starts = RELAXED_LOAD(&estimate->samples) % STRETCH == 0;
+    if (starts) RELAXED_STORE(&estimate->least_before_ns, least);
+    if (starts || span < least) RELAXED_STORE(&estimate->least_ns, span);
 }
 
+/* Threads may learn about the same work at once. One's sample may then be lost to the other's, which the next one
+ * makes good: nothing here is worth a lock on the way of a launch. */
 uint64_t vgpu_estimate_learn(struct vgpu_estimate *estimate, uint64_t span, bool is_clean, uint32_t arrivals) {
     forget_disturbed(estimate, arrivals);
     keep_mean(estimate);
