@@ -3,7 +3,7 @@
 A description is a JSON object; everything has a default, so `{}` gives two cards of 16 GiB:
 
     {"driver_version": "...", "cuda_version": 13050, "nvml_version": "...", "foreign_pids": false, "linger_ns": 0,
-     "count": 2, "defaults": {card fields}, "cards": [{card fields}, ...]}
+     "event_percent": 100, "count": 2, "defaults": {card fields}, "cards": [{card fields}, ...]}
 
 `count` is used when `cards` is absent; each card takes `defaults`, then its own fields. The fields
 are those of CardDescription; a field that does not exist is an error.
@@ -57,6 +57,7 @@ class MachineDescription:
     cuda_version: int = 13050
     foreign_pids: bool = False
     linger_ns: int = 0
+    event_percent: int = 100
 
 
 def read_description(path: Path | None) -> MachineDescription:

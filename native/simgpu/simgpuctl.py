@@ -89,6 +89,7 @@ def create(state: Path, machine: MachineDescription) -> None:
     fresh.nvml_version = machine.nvml_version.encode()
     fresh.foreign_pids = machine.foreign_pids
     fresh.linger_ns = machine.linger_ns
+    fresh.event_percent = machine.event_percent
     for index, card in enumerate(machine.cards):
         _write_facts(fresh.cards[index].facts, card)
     state.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 MAGIC = 0x3155504753494D53
-LAYOUT = 1
+LAYOUT = 2
 MAX_CARDS = 16
 MAX_SLOTS = 128
 MAX_FAULTS = 32
@@ -102,8 +102,8 @@ class State(ctypes.Structure):
         *_numbers("magic", "layout", "size", "card_count", "cuda_version"),
         ("driver_version", ctypes.c_char * TEXT),
         ("nvml_version", ctypes.c_char * TEXT),
-        *_numbers("armed", "event_count", "shared_tail", "foreign_pids", "linger_ns"),
-        ("spare", _U64 * 6),
+        *_numbers("armed", "event_count", "shared_tail", "foreign_pids", "linger_ns", "event_percent"),
+        ("spare", _U64 * 5),
         ("faults", Fault * MAX_FAULTS),
         ("events", Event * MAX_EVENTS),
         ("cards", Card * MAX_CARDS),

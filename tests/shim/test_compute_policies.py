@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +86,19 @@ def test_processes_that_begin_together_with_long_kernels_do_not_pay_for_each_oth
         time.sleep(1.5)
         total = sum(sum(found) / 4 for found in percentages(bench, CARD, pids, 4))
     assert total == pytest.approx(10, abs=3)
+
+
+@pytest.mark.parametrize("event_percent", [50, 200])
+def test_what_nvml_measures_corrects_events_that_tell_too_little_or_too_much(
+    tmp_path: Path, event_percent: int
+) -> None:
+    """Without the correction such a share would get 80, or 20, for as long as it runs."""
+    with machine(tmp_path, 1, event_percent=event_percent) as mistaken:
+        share = mistaken.share("corrected", cores=40)
+        with running(mistaken, CARD, [(share, Load(1000))]) as (pid,):
+            assert mean(mistaken, pid, 1) == pytest.approx(40 * 100 / event_percent, abs=8)
+            wait_until(lambda: mean(mistaken, pid, 1) == pytest.approx(40, abs=4))
+            assert mean(mistaken, pid, 4) == pytest.approx(40, abs=4)
 
 
 def test_a_changed_limit_takes_effect_within_100_ms(bench: Machine) -> None:

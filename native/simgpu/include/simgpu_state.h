@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define SIMGPU_MAGIC 0x3155504753494d53ull
-#define SIMGPU_LAYOUT 1
+#define SIMGPU_LAYOUT 2
 #define SIMGPU_MAX_CARDS 16
 #define SIMGPU_MAX_SLOTS 128
 #define SIMGPU_MAX_FAULTS 32
@@ -131,7 +131,8 @@ struct simgpu_state {
     simgpu_u64 shared_tail; /* bytes of inter-process memory handed out behind the fixed part */
     uint64_t foreign_pids;  /* not 0: NVML reports process ids of a namespace that no caller is in */
     uint64_t linger_ns;     /* so long the driver takes to free what an ended process held */
-    uint64_t spare[6];
+    uint64_t event_percent; /* of the time that lay between two events, that is what cuEventElapsedTime tells */
+    uint64_t spare[5];
     struct simgpu_fault faults[SIMGPU_MAX_FAULTS];
     struct simgpu_event events[SIMGPU_MAX_EVENTS];
     struct simgpu_card cards[SIMGPU_MAX_CARDS];

@@ -62,6 +62,7 @@ CUresult cuEventElapsedTime_v2(float *milliseconds, CUevent start, CUevent end) 
     SIMGPU_NEED(!((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING), CUDA_ERROR_INVALID_HANDLE);
     uint64_t now = simgpu_now();
     SIMGPU_NEED(start->moment <= now && end->moment <= now, CUDA_ERROR_NOT_READY);
-    *milliseconds = (float)((double)(int64_t)(end->moment - start->moment) / 1e6);
+    double between = (double)(int64_t)(end->moment - start->moment) * (double)simgpu->event_percent / 100;
+    *milliseconds = (float)(between / 1e6);
     return CUDA_SUCCESS;
 }

@@ -6,6 +6,7 @@ comes from yesterday's program.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -62,15 +63,18 @@ def _compile(name: str, folder: Path) -> None:
 
 
 @contextmanager
-def machine(folder: Path, cards: int) -> Iterator[Machine]:
-    """A machine of `cards` cards of 16 GiB under `folder`; its clients are ended with it."""
+def machine(folder: Path, cards: int, *, event_percent: int = 100) -> Iterator[Machine]:
+    """A machine of `cards` cards of 16 GiB under `folder`; its clients are ended with it.
+
+    `event_percent`: what events tell of the time between them.
+    """
     if not SHIM.exists() or not (PROBES / "racer").exists():
         raise SystemExit(f"{SHIM} or its probes are not built: make native")
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("calls", "load"):
         _compile(name, folder)
     description = folder / "cards.json"
-    description.write_text(f'{{"count": {cards}}}')
+    description.write_text(json.dumps({"count": cards, "event_percent": event_percent}))
     made = installation.make(folder / "machine", description)
     try:
         yield Machine(made, folder)
