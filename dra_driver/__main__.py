@@ -32,7 +32,6 @@ def main(arguments: list[str] | None = None) -> int:
     cleanup = commands.add_parser("cleanup", help="remove all that the node plugin has left on this node")
     add_flags(cleanup, PluginSettings)
     cleanup.add_argument("--force", action="store_true", help="even while claims are prepared: their pods must be gone")
-    cleanup.add_argument("--stay", action="store_true", help="wait for a signal to end when it is done")
     in_use = commands.add_parser("in-use", help="fail while claims hold devices of the driver")
     add_flags(in_use, InUseSettings)
     commands.add_parser("version", help="print the version")
@@ -53,7 +52,7 @@ def _run(options: argparse.Namespace) -> Coroutine[Any, Any, int]:
         case "controller":
             return _controller(controller_settings.gather(vars(options), os.environ))
         case "cleanup":
-            return _cleanup(gather(vars(options), os.environ), force=options.force, stay=options.stay)
+            return _cleanup(gather(vars(options), os.environ), force=options.force)
         case "in-use":
             return _in_use(gather_in_use(vars(options), os.environ))
         case _:
@@ -85,14 +84,11 @@ async def _controller(gathered: Gathered[ControllerSettings]) -> int:
     return await _exit_code("controller_failed", run(settings, credentials, stop))
 
 
-async def _cleanup(gathered: Gathered[PluginSettings], *, force: bool, stay: bool) -> int:
+async def _cleanup(gathered: Gathered[PluginSettings], *, force: bool) -> int:
     from dra_driver.kubeletplugin.cleanup import clean_node
 
-    stop = _begun(gathered)
-    code = await _exit_code("cleanup_failed", clean_node(gathered.settings, force=force))
-    if stay and code == 0:
-        await stop.wait()
-    return code
+    _begun(gathered)
+    return await _exit_code("cleanup_failed", clean_node(gathered.settings, force=force))
 
 
 async def _in_use(gathered: Gathered[InUseSettings]) -> int:

@@ -28,7 +28,7 @@ from dra_driver.kube.connection import Connection, JsonObject
 # More names than this say no more.
 _NAMED = 20
 # Kubernetes lets go of the claims of a pod some seconds after it has ended.
-_PATIENCE_SECONDS = 30.0
+_PATIENCE_SECONDS = 10.0
 _PAUSE_SECONDS = 1.0
 
 

@@ -54,6 +54,25 @@ def write_new(path: Path, content: bytes | bytearray, *, mode: int) -> None:
         os.close(descriptor)
 
 
+def write_into(path: Path, content: bytes, *, offset: int = 0) -> None:
+    """Write into a file that is there and that nobody looks at yet. Not synced. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        write_at(descriptor, content, offset)
+    except OSError as error:
+        name_file(error, path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def write_at(descriptor: int, content: bytes, offset: int) -> None:
+    """Write all of `content` at `offset`; the system may take it in parts. Raises OSError."""
+    while content:
+        written = os.pwrite(descriptor, content, offset)
+        content, offset = content[written:], offset + written
+
+
 def _write_all(descriptor: int, content: bytes | bytearray) -> None:
     rest = memoryview(content)
     while rest:

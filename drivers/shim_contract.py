@@ -7,8 +7,15 @@ The parts: `shim_limits` (what the node grants), `shim_usage` (what the containe
 from __future__ import annotations
 
 from drivers.shim_abi import USAGE_SIZE
-from drivers.shim_limits import Limits, read_limits, share_limits, write_limits
-from drivers.shim_usage import ProcessUsage, Usage, create_usage, read_usage
+from drivers.shim_limits import (
+    Limits,
+    fill_spare_limits,
+    make_spare_limits,
+    read_limits,
+    share_limits,
+    write_limits,
+)
+from drivers.shim_usage import ProcessUsage, Usage, create_usage, fill_spare_usage, read_usage
 from drivers.shim_words import environment_name, environment_value
 
 __all__ = [
@@ -19,6 +26,9 @@ __all__ = [
     "create_usage",
     "environment_name",
     "environment_value",
+    "fill_spare_limits",
+    "fill_spare_usage",
+    "make_spare_limits",
     "read_limits",
     "read_usage",
     "share_limits",

@@ -86,13 +86,6 @@ def fresh(fields: Mapping[str, abi.Field], magic: int, size: int) -> bytearray:
     return target
 
 
-def write_at(descriptor: int, content: bytes, offset: int) -> None:
-    """Write all of `content` at `offset`; the system may take it in parts."""
-    while content:
-        written = os.pwrite(descriptor, content, offset)
-        content, offset = content[written:], offset + written
-
-
 def read_whole(descriptor: int, size: int) -> bytes:
     """Read up to `size` bytes from the beginning; fewer only where the file is shorter."""
     parts = bytearray()

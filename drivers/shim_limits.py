@@ -14,7 +14,7 @@ from pathlib import Path
 
 from drivers import shim_abi as abi
 from drivers.errors import ShareFileUnusable, ShareRefused
-from drivers.files import write_new, write_whole
+from drivers.files import write_at, write_into, write_new, write_whole
 from drivers.model import ComputePolicy, Priority, Share
 from drivers.shim_fields import (
     check_head,
@@ -24,7 +24,6 @@ from drivers.shim_fields import (
     put_text,
     read_whole,
     text,
-    write_at,
 )
 
 # Everybody may read it: containers run as any user. The folder above it is closed to all but root.
@@ -227,6 +226,16 @@ def write_limits(path: Path, limits: Limits) -> None:
     if not readable:
         # No reader accepts such a file, so nobody can be using it.
         write_whole(path, encode(limits), mode=MODE, durable=False)
+
+
+def make_spare_limits(path: Path) -> None:
+    """Make a file that `fill_spare_limits` fills in, when it is known for whom it is. Raises OSError."""
+    write_new(path, bytes(abi.LIMITS_SIZE), mode=MODE)
+
+
+def fill_spare_limits(path: Path, limits: Limits) -> None:
+    """Make the file that no container has ever had tell `limits`. Raises ShareFileUnusable, OSError."""
+    write_into(path, encode(limits))
 
 
 def _check_same_share(before: bytes, limits: Limits) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from drivers import shim_abi as abi
 from drivers.errors import ShareFileUnusable
-from drivers.files import write_new
+from drivers.files import write_into, write_new
 from drivers.shim_fields import check_head, fresh, number, put_number, put_text, read_whole, text
 
 # Containers run as any user; only the mount of this one file opens it to one of them.
@@ -118,6 +118,19 @@ def create_usage(path: Path, share_key: str) -> None:
     put_text(content, abi.USAGE, "share_key", share_key)
     # Not synced: after a power cut no process of the share lives, and its accounting starts anew.
     write_new(path, content, mode=MODE)
+
+
+def fill_spare_usage(path: Path, share_key: str) -> None:
+    """Make the accounting of no share ("") that of a share. No container has ever had it.
+
+    Raises:
+        ShareFileUnusable: the key does not fit.
+        OSError: the file cannot be written.
+    """
+    head = bytearray(abi.USAGE_HEADER_SIZE)
+    put_text(head, abi.USAGE, "share_key", share_key)
+    place = abi.USAGE["share_key"]
+    write_into(path, bytes(head[place.offset : place.offset + place.size]), offset=place.offset)
 
 
 def read_usage(path: Path) -> Usage:

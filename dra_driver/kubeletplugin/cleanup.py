@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import shutil
 from pathlib import Path
 
@@ -27,11 +28,13 @@ _INSTANCE = "cleanup"
 _PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.5
 # Not the folder as a whole: whoever set it to one that others use must not lose theirs.
-_OWN_PARTS = ("lib", "shares", "metadata")
+_OWN_PARTS = ("lib", "shares", "metadata", "spare")
 
 
 async def clean_node(settings: PluginSettings, *, force: bool, patience_seconds: float = _PATIENCE_SECONDS) -> None:
     """Remove all that the plugin with these settings has left. Idempotent.
+
+    Folders that are mounted here, as in a container that sees no more of the host, are emptied and stay.
 
     `force`: even while claims are recorded as prepared; their pods run on, but their containers cannot start again.
 
@@ -52,7 +55,7 @@ async def clean_node(settings: PluginSettings, *, force: bool, patience_seconds:
             if not force:
                 _refuse_prepared(settings)
             removed = [*_remove_specs(settings), *_remove_state(settings.state_folder)]
-            shutil.rmtree(folder)
+            _remove_plugin_folder(folder)
     log.info("node_cleaned", node=settings.node_name, removed=[*removed, str(folder)])
 
 
@@ -90,11 +93,24 @@ def _remove_specs(settings: PluginSettings) -> list[str]:
     return [str(cdi.path(name)) for name in names]
 
 
+def _remove_plugin_folder(folder: Path) -> None:
+    for entry in list(folder.iterdir()):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+
+
 def _remove_state(state: Path) -> list[str]:
     there = [state / part for part in _OWN_PARTS if (state / part).is_dir()]
     for part in there:
         shutil.rmtree(part)
     with contextlib.suppress(OSError):
-        # Not there, or something of others in it: that is theirs.
+        # Not there, mounted here, or something of others in it: that is theirs.
         state.rmdir()
     return list(map(str, there))

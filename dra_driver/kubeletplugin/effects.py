@@ -79,6 +79,11 @@ class Effects:
         self._cdi.write(_spec_name(ref.uid), share_spec(self._driver, edits, record=encode_record(claim)))
         return claim
 
+    def make_spares(self) -> None:
+        """Make beforehand what the next claims need. Raises OSError."""
+        self._folders.spares.fill()
+        self._metadata.spares.fill()
+
     def outlive_reboot(self, plan: Plan) -> bool:
         """Tell whether a vendor makes something for these shares that is still there after a reboot."""
         vendors = {share.share.device.vendor for share in plan.shares}

@@ -54,6 +54,7 @@ class Inventory:
         self._looked_at = 0.0
         self._told: dict[str, tuple[Device, ...]] = dict.fromkeys(backends, ())
         self._laid_out: dict[str, tuple[LaidOut, ...]] = dict.fromkeys(backends, ())
+        self._cards: Mapping[tuple[str, str], Card] = {}
         self._failing: dict[str, str] = {}
 
     def look(self) -> bool:
@@ -79,12 +80,7 @@ class Inventory:
 
     def cards(self) -> Mapping[tuple[str, str], Card]:
         """All published devices by (pool, device name), with the cards that they are on."""
-        return {
-            (pool_name(self._node, vendor), one.device.name): Card(pool_name(self._node, vendor), one.card, one.device)
-            for vendor, cards in self._laid_out.items()
-            for laid_out in cards
-            for one in publish(laid_out.device, laid_out.layout)
-        }
+        return self._cards
 
     def pools(self) -> tuple[Pool, ...]:
         """One pool for each vendor, empty where no card is known."""
@@ -109,7 +105,15 @@ class Inventory:
             vendor: self._layouts.settle(self._faults.judge(devices) if self._faults else devices)
             for vendor, devices in self._told.items()
         }
-        return self._laid_out != before
+        if self._laid_out == before:
+            return False
+        self._cards = {
+            (pool_name(self._node, vendor), one.device.name): Card(pool_name(self._node, vendor), one.card, one.device)
+            for vendor, cards in self._laid_out.items()
+            for laid_out in cards
+            for one in publish(laid_out.device, laid_out.layout)
+        }
+        return True
 
     def _ask(self, vendor: str, backend: DeviceBackend) -> tuple[Device, ...]:
         try:

@@ -20,7 +20,7 @@ from threading import Lock
 
 from dra_driver.errors import CheckpointUnreadable
 from dra_driver.kubeletplugin.checkpoint_format import CURRENT, VERSION, Format, PreparedClaim, read_document
-from drivers.files import sync_file
+from drivers.files import sync_file, write_at
 
 SIZE = 1 << 20
 _DIGITS = 16
@@ -74,7 +74,7 @@ class Journal:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         self._descriptor = os.open(path, flags, 0o600)
         try:
-            _write_at(self._descriptor, head + bytes(size - len(head)), 0)
+            write_at(self._descriptor, head + bytes(size - len(head)), 0)
             os.fsync(self._descriptor)
         except BaseException:
             os.close(self._descriptor)
@@ -99,7 +99,7 @@ class Journal:
     def append(self, lines: bytes) -> None:
         """Add lines. Raises OSError, and then nothing more can be added: a part of a line may be there."""
         try:
-            _write_at(self._descriptor, lines, self._end)
+            write_at(self._descriptor, lines, self._end)
         except OSError:
             self._size = self._end
             raise
@@ -185,9 +185,3 @@ def _change(line: bytes, version: Mapping[str, object], reader: Format) -> Chang
     # A record is written in the version of the whole, and is read and brought up like a file with one claim.
     (record,) = read_document({**version, "claims": [document.get("put")]}, reader=reader).claims
     return Change(record.uid, record)
-
-
-def _write_at(descriptor: int, content: bytes, offset: int) -> None:
-    done = 0
-    while done < len(content):
-        done += os.pwrite(descriptor, content[done:], offset + done)

@@ -21,8 +21,12 @@ from dra_driver.kube.claims import ClaimRef
 from dra_driver.kubeletplugin.checkpoint_format import PreparedClaim
 from dra_driver.kubeletplugin.plan import PlannedShare, base_request
 from dra_driver.kubeletplugin.publish import device_attributes
-from drivers.files import write_new, write_whole
+from dra_driver.kubeletplugin.spares import Spares
+from drivers.files import remove_whole, write_into, write_new, write_whole
 
+# A claim has as many files as requests; see ShareFolders.
+_SPARES = 8
+_MODE = 0o644
 _SPEC_PREFIX = "metadata-"
 # Between UID and request in the name of a file; in neither of them.
 _SEPARATOR = "_"
@@ -31,8 +35,9 @@ _SEPARATOR = "_"
 class MetadataFiles:
     """All metadata files below the plugin's state folder."""
 
-    def __init__(self, state: Path, cdi: CdiStore, *, driver: str) -> None:
+    def __init__(self, state: Path, cdi: CdiStore, *, driver: str, spares: int = _SPARES) -> None:
         self._root = state / "metadata"
+        self.spares = Spares(state / "spare" / "metadata", _make_spare, number=spares)
         self._cdi = cdi
         self._driver = driver
 
@@ -40,6 +45,7 @@ class MetadataFiles:
         """Make the root folder, closed to other users: the mounts alone open the files. Raises OSError."""
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._root.chmod(0o700)
+        self.spares.open()
 
     def make(self, ref: ClaimRef, planned: Sequence[PlannedShare], *, pod_claim_name: str) -> None:
         """Write the files of a claim and their spec. Raises OSError."""
@@ -48,7 +54,7 @@ class MetadataFiles:
         for request in dict.fromkeys(share.result.request for share in planned):
             devices = [_described(share) for share in planned if share.result.request == request]
             path = self._path(ref.uid, request)
-            _write(path, metadata_document(self._driver, subject, request, devices))
+            self._write(path, metadata_document(self._driver, subject, request, devices))
             files[base_request(request)] = str(path)
         self._cdi.write(f"{_SPEC_PREFIX}{ref.uid}", metadata_spec(self._driver, subject, files))
 
@@ -72,10 +78,8 @@ class MetadataFiles:
     def remove(self, claim: PreparedClaim) -> None:
         """Remove a claim's files and spec; none is a success. Raises OSError."""
         self._cdi.remove(f"{_SPEC_PREFIX}{claim.uid}")
-        try:
-            for request in {share.request for share in claim.shares}:
-                self._path(claim.uid, request).unlink()
-        except FileNotFoundError:
+        removed = [remove_whole(self._path(claim.uid, request)) for request in {one.request for one in claim.shares}]
+        if not all(removed):
             # Never made, removed before, or of requests that a record which was rebuilt does not know.
             self.sweep(claim.uid)
 
@@ -85,6 +89,15 @@ class MetadataFiles:
         for path in self._root.glob(f"{claim_uid}{_SEPARATOR}*"):
             path.unlink()
 
+    def _write(self, path: Path, content: bytes) -> None:
+        """Put a file in place; one that is there already stays what it is for the containers that have it."""
+        if self.spares.use(path, lambda spare: write_into(spare, content)):
+            return
+        try:
+            write_new(path, content, mode=_MODE)
+        except FileExistsError:
+            write_whole(path, content, mode=_MODE, durable=False)
+
     def _path(self, claim_uid: str, request: str) -> Path:
         return self._root / f"{claim_uid}{_SEPARATOR}{base_request(request)}.json"
 
@@ -92,12 +105,8 @@ class MetadataFiles:
         return is_metadata_device(self._driver, device)
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file; one that is there already, containers may be using."""
-    try:
-        write_new(path, content, mode=0o644)
-    except FileExistsError:
-        write_whole(path, content, mode=0o644, durable=False)
+def _make_spare(path: Path) -> None:
+    write_new(path, b"", mode=_MODE)
 
 
 def _described(planned: PlannedShare) -> DescribedDevice:

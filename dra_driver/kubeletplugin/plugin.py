@@ -23,6 +23,7 @@ from dra_driver.kube.claims import ApiClaims, Claim, ClaimRef
 from dra_driver.kube.connection import Connection
 from dra_driver.kube.nodes import read_node
 from dra_driver.kube.slices import ApiSlices
+from dra_driver.kubeletplugin.afterwards import Afterwards
 from dra_driver.kubeletplugin.checkpoint import Checkpoint, State
 from dra_driver.kubeletplugin.health_stream import HealthStream
 from dra_driver.kubeletplugin.health_stream import register as register_health
@@ -43,7 +44,6 @@ from dra_driver.kubeletplugin.shares import ShareFolders
 from dra_driver.kubeletplugin.sockets import SocketServer
 from dra_driver.kubeletplugin.state import NodeState, opened_state
 from dra_driver.kubeletplugin.status_writer import StatusWriter
-from dra_driver.kubeletplugin.syncing import Syncing
 from dra_driver.loops import until_stopped
 from dra_driver.settings import PluginSettings
 from drivers.backend import DeviceBackend
@@ -100,7 +100,8 @@ async def _run(
     await asyncio.to_thread(node.cards.holders, checkpoint.claims, cache.claims, leads=state.presence.leads)
     publisher = _publisher(settings, connection, node)
     _show(settings, node)
-    syncing = Syncing(checkpoint)
+    afterwards = Afterwards({"checkpoint_not_synced": checkpoint.keep_up, "spares_not_made": state.effects.make_spares})
+    afterwards.note()
     preparation = Preparation(
         driver=settings.driver_name,
         claims=cache,
@@ -110,7 +111,7 @@ async def _run(
         effects=state.effects,
         turns=state.turns,
         boot_id=node.boot_id,
-        on_recorded=syncing.note,
+        on_recorded=afterwards.note,
     )
     await preparation.settle()
     batches = Batches(node.metrics.measured(preparation), (cache, statuses))
@@ -119,7 +120,7 @@ async def _run(
         await until_stopped(
             stop,
             publisher.run(),
-            syncing.run(),
+            afterwards.run(),
             *node.cards.loops([publisher.refresh]),
             cache.run(),
             Overgrowth(ShareFolders(settings.state_folder)).run(),

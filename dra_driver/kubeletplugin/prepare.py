@@ -66,7 +66,7 @@ class Preparation:
         patience_seconds: float = 20.0,
         on_recorded: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_recorded` hears that something was recorded that is not durable yet; it does not block."""
+        """`on_recorded` hears that there is something to be done behind the calls; it does not block."""
         self._driver = driver
         self._claims = claims
         self._allocated = allocated

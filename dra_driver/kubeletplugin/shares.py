@@ -8,21 +8,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dra_driver.kubeletplugin.spares import Spares
 from drivers.errors import ShareFileUnusable
 from drivers.files import remove_folder
-from drivers.shim_contract import Limits, create_usage, read_limits, read_usage, write_limits
+from drivers.shim_contract import (
+    Limits,
+    create_usage,
+    fill_spare_limits,
+    fill_spare_usage,
+    make_spare_limits,
+    read_limits,
+    read_usage,
+    write_limits,
+)
+
+# A pod rarely has more shares, and a burst of pods takes longer to start than to prepare.
+_SPARES = 8
 
 
 class ShareFolders:
     """All share folders below the plugin's state folder."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, *, spares: int = _SPARES) -> None:
         self._root = state / "shares"
+        self.spares = Spares(state / "spare" / "shares", _make_spare, number=spares)
 
     def open(self) -> None:
         """Make the root folder, closed to other users. Raises OSError."""
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._root.chmod(0o700)
+        self.spares.open()
 
     def make(self, limits: Limits, *, fresh: bool) -> Path:
         """Make a share's folder with its two files and return it.
@@ -37,6 +52,8 @@ class ShareFolders:
         folder = self.path(limits.share_key)
         if fresh:
             self.remove(limits.share_key)
+        if not folder.exists() and self.spares.use(folder, lambda spare: _fill_in(spare, limits)):
+            return folder
         folder.mkdir(exist_ok=True, mode=0o700)
         write_limits(folder / "limits", limits)
         create_usage(folder / "usage", limits.share_key)
@@ -75,3 +92,14 @@ class ShareFolders:
     def path(self, key: str) -> Path:
         """Tell where a share's folder lies."""
         return self._root / key
+
+
+def _make_spare(folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    make_spare_limits(folder / "limits")
+    create_usage(folder / "usage", "")
+
+
+def _fill_in(folder: Path, limits: Limits) -> None:
+    fill_spare_limits(folder / "limits", limits)
+    fill_spare_usage(folder / "usage", limits.share_key)

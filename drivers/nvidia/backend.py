@@ -74,15 +74,15 @@ class NvidiaBackend:
     def prepare(self, share: Share) -> Injection:
         """See DeviceBackend. Nothing is changed on the card: the shim enforces what the share says."""
         _check(share)
-        card = self._nvml.card(share.device.uuid)
-        if card.mig_enabled:
-            raise ShareRefused(f"card {card.uuid}: {MIG_MODE}")
-        if not self._toolkit.has(card.uuid):
+        uuid = share.device.uuid
+        if self._nvml.is_in_mig_mode(uuid):
+            raise ShareRefused(f"card {uuid}: {MIG_MODE}")
+        if not self._toolkit.has(uuid):
             catalogue = self._toolkit.catalogue()
-            if not catalogue.has(card.uuid):
-                raise RuntimeNotReady(catalogue.absence(card.uuid))
+            if not catalogue.has(uuid):
+                raise RuntimeNotReady(catalogue.absence(uuid))
         return Injection(
-            vendor_cdi_devices=(device_id(card.uuid),),
+            vendor_cdi_devices=(device_id(uuid),),
             # A legacy runtime, which adds cards on its own, must add none.
             environment=(("NVIDIA_VISIBLE_DEVICES", "void"),),
             shim=True,

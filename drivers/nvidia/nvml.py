@@ -168,6 +168,11 @@ class Nvml:
         with self.asking(f"card {uuid}", otherwise=DeviceLost):
             return _describe(pynvml.nvmlDeviceGetHandleByUUID(uuid))
 
+    def is_in_mig_mode(self, uuid: str) -> bool:
+        """Tell whether a card is divided in hardware; asks the card no more than that. Raises as `card` does."""
+        with self.asking(f"card {uuid}", otherwise=DeviceLost):
+            return _mig_enabled(pynvml.nvmlDeviceGetHandleByUUID(uuid))
+
     @contextlib.contextmanager
     def reference(self) -> Iterator[None]:
         """Keep the library open for as long as the block runs, whoever closes it meanwhile: it counts who opened it.
@@ -248,7 +253,7 @@ def _describe(handle: object) -> Card:
         pci_bus_id=_feature(lambda: _bus_id(handle), ""),
         architecture=ARCHITECTURES.get(architecture, ""),
         numa_node=_feature(lambda: _near_node(handle), None),
-        mig_enabled=_feature(lambda: _has_mig(handle), False),
+        mig_enabled=_mig_enabled(handle),
         ailment=_feature(lambda: _recovery_wanted(handle), None) or _feature(lambda: _remapping_failed(handle), None),
     )
 
@@ -287,8 +292,8 @@ def _bus_id(handle: object) -> str:
     return kernel_bus_id(spelled.decode("ascii", "replace") if isinstance(spelled, bytes) else str(spelled))
 
 
-def _has_mig(handle: object) -> bool:
-    current, _pending = pynvml.nvmlDeviceGetMigMode(handle)
+def _mig_enabled(handle: object) -> bool:
+    current, _pending = _feature(lambda: pynvml.nvmlDeviceGetMigMode(handle), (pynvml.NVML_DEVICE_MIG_DISABLE, 0))
     return bool(current == pynvml.NVML_DEVICE_MIG_ENABLE)
 
 

@@ -41,10 +41,10 @@ class Whole:
 
 
 def seen(node: MemoryNode) -> Whole:
-    """Look at the node, but for the checkpoint's own files."""
+    """Look at the node, but for the checkpoint's own files, and for spares, which are nobody's yet."""
     roots = (node.state_folder, node.cdi_folder)
     files = (path.relative_to(root.parent) for root in roots for path in root.rglob("*"))
-    return Whole(node.state(), frozenset(str(path) for path in files))
+    return Whole(node.state(), frozenset(str(path) for path in files if "spare" not in path.parts))
 
 
 @contextmanager

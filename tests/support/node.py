@@ -142,7 +142,8 @@ class MemoryNode:
 
     def _begin(self, boot_id: str, patience_seconds: float, vendors: tuple[str, ...]) -> None:
         self.close()
-        folders = ShareFolders(self.state_folder)
+        # One spare each: what a claim of two shares needs beyond it is made in the ordinary way.
+        folders = ShareFolders(self.state_folder, spares=1)
         folders.open()
         self.checkpoint = Checkpoint(self.plugin_folder, boot_id=boot_id, journal_size=self._journal_size)
         self._turns = Turns(self.plugin_folder, on_gained=self.checkpoint.refresh)
@@ -150,11 +151,12 @@ class MemoryNode:
         self._inventory = Inventory(driver=DRIVER, node=NODE, backends=backends)
         self._inventory.look()
         cdi = CdiStore(self.cdi_folder, driver=DRIVER)
-        metadata = MetadataFiles(self.state_folder, cdi, driver=DRIVER)
+        metadata = MetadataFiles(self.state_folder, cdi, driver=DRIVER, spares=1)
         metadata.open()
         self.effects = Effects(
             driver=DRIVER, backends=backends, folders=folders, metadata=metadata, cdi=cdi, shim=_SHIM
         )
+        self.effects.make_spares()
         self.preparation = Preparation(
             patience_seconds=patience_seconds,
             driver=DRIVER,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,18 @@ async def test_a_second_cleaning_finds_nothing_and_is_well(settings: PluginSetti
     before = left(tmp_path)
     await clean_node(settings, force=False)
     assert left(tmp_path) == before
+
+
+async def test_folders_that_are_mounted_here_are_emptied(
+    settings: PluginSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(folder: Path) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(folder))
+
+    monkeypatch.setattr(Path, "rmdir", busy)
+    await clean_node(settings, force=False)
+    emptied = {"hami-dra", "kubelet/plugins/vgpu.hami.io"}
+    assert left(tmp_path) == {"kubelet", "kubelet/plugins", "cdi", "cdi/nvidia.json"} | emptied
 
 
 async def test_what_others_keep_in_the_state_folder_stays(settings: PluginSettings) -> None:
