@@ -47,6 +47,8 @@ class ClaimCache:
         self._on_miss = on_miss
         self.on_allocated_anew: Callable[[ClaimRef], None] = lambda _ref: None
         """Hears of a claim whose allocation is another one than was known."""
+        self.on_seen: Callable[[Claim], None] = lambda _claim: None
+        """Hears of each claim of this node that the watch brings."""
         self._clock = clock
         self._known: dict[str, Claim] = {}
         # Claims whose allocation may be another one by now, and among them those that nobody here holds any more.
@@ -154,6 +156,7 @@ class ClaimCache:
                 if moved:
                     self._forget(uid)
                 self._known[uid] = kept
+                self.on_seen(kept)
                 if moved:
                     self.on_allocated_anew(kept.ref)
             else:

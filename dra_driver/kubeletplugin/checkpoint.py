@@ -32,7 +32,15 @@ from dra_driver.kubeletplugin.checkpoint_format import (
     encode_record,
 )
 from dra_driver.kubeletplugin.holders import Holders, holders_after, holders_of, on_cards
-from dra_driver.kubeletplugin.journal import SIZE, Journal, put_line, read_journal, removed_line
+from dra_driver.kubeletplugin.journal import (
+    SIZE,
+    FileIdentity,
+    Journal,
+    file_identity,
+    put_line,
+    read_journal,
+    removed_line,
+)
 from drivers.files import sync_file, write_whole
 
 __all__ = ["Checkpoint", "PreparedClaim", "PreparedShare", "State"]
@@ -42,7 +50,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 FILE_NAME = "checkpoint.json"
 PREVIOUS_NAME = "checkpoint.previous.json"
 
-_Identity = tuple[int, int, int] | None
+_Identity = FileIdentity | None
 
 
 @dataclass(eq=False)
@@ -238,7 +246,8 @@ class Checkpoint:
             for change in batch:
                 self._holders = holders_after(self._holders, self._claims.get(change.uid), claims.get(change.uid))
             self._claims, self._records = claims, records
-            self._identity = self._found()
+            # The file is what it was: nobody else writes while it is our turn.
+            self._identity = self._identity[0], self._journal.identity
         else:
             self._write(claims, records)
 
@@ -356,12 +365,10 @@ class Checkpoint:
 
 
 def _identity(path: Path) -> _Identity:
-    """Tell one writing of the file from the next; a writing is always a new file."""
     try:
-        status = path.stat()
+        return file_identity(path.stat())
     except FileNotFoundError:
         return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _set_aside(path: Path) -> Path | None:

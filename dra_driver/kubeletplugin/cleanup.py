@@ -31,6 +31,10 @@ _PAUSE_SECONDS = 0.5
 _OWN_PARTS = ("lib", "shares", "metadata", "spare")
 
 
+# A mount point cannot be removed, nor anything of a container's read-only root.
+_MOUNTED = (errno.EBUSY, errno.EROFS)
+
+
 async def clean_node(settings: PluginSettings, *, force: bool, patience_seconds: float = _PATIENCE_SECONDS) -> None:
     """Remove all that the plugin with these settings has left. Idempotent.
 
@@ -102,7 +106,7 @@ def _remove_plugin_folder(folder: Path) -> None:
     try:
         folder.rmdir()
     except OSError as error:
-        if error.errno != errno.EBUSY:
+        if error.errno not in _MOUNTED:
             raise
 
 

@@ -25,6 +25,14 @@ from drivers.files import sync_file, write_at
 SIZE = 1 << 20
 _DIGITS = 16
 
+FileIdentity = tuple[int, int, int]
+"""Tells one writing of a file from the next: its inode, and when it was written to what size."""
+
+
+def file_identity(status: os.stat_result) -> FileIdentity:
+    """What tells this writing of a file from the next."""
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
 
 @dataclass(frozen=True)
 class Change:
@@ -86,6 +94,11 @@ class Journal:
     def changes(self) -> int:
         """Tell how many bytes of changes there are."""
         return self._end - self._head
+
+    @property
+    def identity(self) -> FileIdentity:
+        """Tell what the file is now, wherever it may have gone. Raises OSError."""
+        return file_identity(os.fstat(self._descriptor))
 
     def has_room(self, lines: bytes) -> bool:
         """Tell whether these lines fit in."""

@@ -97,10 +97,14 @@ class Metrics:
 
     def _begin_at_zero(self) -> None:
         """What has not happened yet is 0, not unknown."""
-        for operation in (PREPARE, UNPREPARE):
-            self._requests.labels(self._driver, operation)
-            self._inflight.labels(self._driver, operation)
-            self._duration.labels(self._driver, operation)
+        self._of_operation = {
+            operation: (
+                self._inflight.labels(self._driver, operation),
+                self._requests.labels(self._driver, operation),
+                self._duration.labels(self._driver, operation),
+            )
+            for operation in (PREPARE, UNPREPARE)
+        }
         self._failures.labels(self._driver)
 
     def measured(self, preparation: Prepares) -> Prepares:
@@ -111,7 +115,7 @@ class Metrics:
     def request(self, operation: str) -> Iterator[None]:
         """Measure what happens inside as one claim's request."""
         begun = time.perf_counter()
-        inflight = self._inflight.labels(self._driver, operation)
+        inflight, requests, duration = self._of_operation[operation]
         inflight.inc()
         try:
             yield
@@ -120,8 +124,8 @@ class Metrics:
             raise
         finally:
             inflight.dec()
-            self._requests.labels(self._driver, operation).inc()
-            self._duration.labels(self._driver, operation).observe(time.perf_counter() - begun)
+            requests.inc()
+            duration.observe(time.perf_counter() - begun)
 
     def claim_read(self, reason: str) -> None:
         """Count a claim that the cache could not answer."""

@@ -19,7 +19,7 @@ import structlog
 
 from dra_driver.conditions import Conditions
 from dra_driver.kube.claim_cache import ClaimCache
-from dra_driver.kube.claims import ApiClaims, Claim, ClaimRef
+from dra_driver.kube.claims import ApiClaims, ClaimRef
 from dra_driver.kube.connection import Connection
 from dra_driver.kube.nodes import read_node
 from dra_driver.kube.slices import ApiSlices
@@ -27,13 +27,12 @@ from dra_driver.kubeletplugin.afterwards import Afterwards
 from dra_driver.kubeletplugin.checkpoint import Checkpoint, State
 from dra_driver.kubeletplugin.health_stream import HealthStream
 from dra_driver.kubeletplugin.health_stream import register as register_health
-from dra_driver.kubeletplugin.inventory import Inventory
 from dra_driver.kubeletplugin.metrics import Metrics
 from dra_driver.kubeletplugin.node_cards import NodeCards
 from dra_driver.kubeletplugin.overgrowth import Overgrowth
 from dra_driver.kubeletplugin.pb.grpc_health.v1 import health_pb2_grpc
 from dra_driver.kubeletplugin.pb.pluginregistration.v1 import api_pb2_grpc as registration_grpc
-from dra_driver.kubeletplugin.plan import Plan, make_plan
+from dra_driver.kubeletplugin.planner import Planner
 from dra_driver.kubeletplugin.prepare import Preparation
 from dra_driver.kubeletplugin.publish import pool_name
 from dra_driver.kubeletplugin.publisher import Publisher
@@ -65,9 +64,10 @@ async def run(
     cards = NodeCards(settings, backends, metrics=metrics, boot_id=boot_id)
     await asyncio.to_thread(cards.start)
     api = ApiClaims(connection)
-    plan = functools.partial(_plan, settings.driver_name, cards.inventory)
-    async with opened_state(settings, backends, api, make_plan=plan, boot_id=boot_id) as state:
-        await _run(settings, connection, _Node(cards, state, metrics, boot_id), stop, api=api, vendors=backends)
+    planner = Planner(driver=settings.driver_name, cards=cards.inventory.cards)
+    async with opened_state(settings, backends, api, make_plan=planner.plan, boot_id=boot_id) as state:
+        node = _Node(cards, planner, state, metrics, boot_id)
+        await _run(settings, connection, node, stop, api=api, vendors=backends)
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class _Node:
     """What is known of this node: its cards, and what is prepared on them."""
 
     cards: NodeCards
+    planner: Planner
     state: NodeState
     metrics: Metrics
     boot_id: str
@@ -90,12 +91,13 @@ async def _run(
     vendors: Iterable[str],
 ) -> None:
     """Serve with all that is kept on the node at hand."""
-    state, inventory, checkpoint = node.state, node.cards.inventory, node.state.checkpoint
+    state, checkpoint, planner = node.state, node.state.checkpoint, node.planner
     cache = _claim_cache(settings, api, vendors, node.metrics)
     statuses = StatusWriter(
-        driver=settings.driver_name, cache=cache, api=api, cards=inventory.cards, recorded=checkpoint.get
+        driver=settings.driver_name, cache=cache, api=api, plan=planner.plan, recorded=checkpoint.get
     )
     cache.on_allocated_anew = statuses.allocated_anew
+    cache.on_seen = lambda claim: planner.foresee(claim) if checkpoint.get(claim.ref.uid) is None else None
     state.presence.lead()
     await asyncio.to_thread(node.cards.holders, checkpoint.claims, cache.claims, leads=state.presence.leads)
     publisher = _publisher(settings, connection, node)
@@ -103,10 +105,9 @@ async def _run(
     afterwards = Afterwards({"checkpoint_not_synced": checkpoint.keep_up, "spares_not_made": state.effects.make_spares})
     afterwards.note()
     preparation = Preparation(
-        driver=settings.driver_name,
         claims=cache,
         allocated=cache,
-        cards=inventory.cards,
+        plan=planner.plan,
         checkpoint=checkpoint,
         effects=state.effects,
         turns=state.turns,
@@ -146,10 +147,6 @@ def _show(settings: PluginSettings, node: _Node) -> None:
         claims=node.state.checkpoint.claims,
         shares=ShareFolders(settings.state_folder).path,
     )
-
-
-def _plan(driver: str, inventory: Inventory, claim: Claim) -> Plan:
-    return make_plan(claim, driver=driver, cards=inventory.cards())
 
 
 def _completed(checkpoint: Checkpoint) -> list[ClaimRef]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -31,13 +31,11 @@ from dra_driver.kubeletplugin.checkpoint_format import PreparedClaim, PreparedSh
 from dra_driver.kubeletplugin.effects import Effects, prepared_claim, prepared_share
 from dra_driver.kubeletplugin.lanes import Lanes
 from dra_driver.kubeletplugin.ledger import AllocatedClaims, Promise, allocated_before, check_fits, promises
-from dra_driver.kubeletplugin.plan import Card, Plan, make_plan
+from dra_driver.kubeletplugin.plan import Plan
 from dra_driver.kubeletplugin.turns import Turns
 from drivers.errors import DriverError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-Cards = Callable[[], Mapping[tuple[str, str], Card]]
 
 # Room may also be made by another plugin, or be seen in the API: that is looked for this often.
 _LOOK_FOR_ROOM_SECONDS = 0.5
@@ -55,10 +53,9 @@ class Preparation:
     def __init__(
         self,
         *,
-        driver: str,
         claims: Claims,
         allocated: AllocatedClaims,
-        cards: Cards,
+        plan: Callable[[Claim], Plan],
         checkpoint: Checkpoint,
         effects: Effects,
         turns: Turns,
@@ -66,11 +63,13 @@ class Preparation:
         patience_seconds: float = 20.0,
         on_recorded: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_recorded` hears that there is something to be done behind the calls; it does not block."""
-        self._driver = driver
+        """`plan` plans a claim (see make_plan).
+
+        `on_recorded` hears that there is something to be done behind the calls; it does not block.
+        """
         self._claims = claims
         self._allocated = allocated
-        self._cards = cards
+        self._plan = plan
         self._checkpoint = checkpoint
         self._effects = effects
         self._turns = turns
@@ -157,9 +156,6 @@ class Preparation:
                 if misfit is None:
                     return await self._carry_out(plan, recorded)
             await _wait_for_room(room_made, misfit, deadline)
-
-    def _plan(self, claim: Claim) -> Plan:
-        return make_plan(claim, driver=self._driver, cards=self._cards())
 
     async def _without_other_allocation(self, plan: Plan) -> PreparedClaim | None:
         """Return the record of the claim; one of another allocation is taken back first.

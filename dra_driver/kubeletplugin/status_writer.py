@@ -24,7 +24,7 @@ from dra_driver.kube.claims import ApiClaims, Claim, ClaimRef, Reported
 from dra_driver.kube.errors import Conflict, KubeError, NotFound
 from dra_driver.kubeletplugin.checkpoint_format import PreparedClaim
 from dra_driver.kubeletplugin.claim_status import PREPARED, failed_devices, ready_devices, says, wire_devices
-from dra_driver.kubeletplugin.plan import Card, Plan, make_plan
+from dra_driver.kubeletplugin.plan import Plan
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -58,16 +58,16 @@ class StatusWriter:
         driver: str,
         cache: ClaimCache,
         api: ApiClaims,
-        cards: Callable[[], Mapping[tuple[str, str], Card]],
+        plan: Callable[[Claim], Plan],
         recorded: Callable[[str], PreparedClaim | None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         delay_seconds: float = _DELAY,
     ) -> None:
-        """`recorded` looks up by UID what was prepared."""
+        """`plan` plans a claim (see make_plan); `recorded` looks up by UID what was prepared."""
         self._driver = driver
         self._cache = cache
         self._api = api
-        self._cards = cards
+        self._plan = plan
         self._recorded = recorded
         self._now = now
         self._delay = delay_seconds
@@ -173,7 +173,7 @@ class StatusWriter:
 
     def _wanted(self, said: _Said, claim: Claim) -> tuple[Reported, ...]:
         if said.reason == PREPARED:
-            plan = make_plan(claim, driver=self._driver, cards=self._cards())
+            plan = self._plan(claim)
             if self._is_another(plan):
                 log.error("claim_allocated_anew_when_prepared", claim=str(said.ref), uid=said.ref.uid)
                 return failed_devices(claim, self._driver, reason=_ALLOCATED_ANEW, message=_ALLOCATED_ANEW_MESSAGE)

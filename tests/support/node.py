@@ -159,10 +159,9 @@ class MemoryNode:
         self.effects.make_spares()
         self.preparation = Preparation(
             patience_seconds=patience_seconds,
-            driver=DRIVER,
             claims=ApiClaims(self.api),
             allocated=self.allocated,
-            cards=self._inventory.cards,
+            plan=self.plan,
             checkpoint=self.checkpoint,
             effects=self.effects,
             turns=self._turns,

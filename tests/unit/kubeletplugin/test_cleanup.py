@@ -60,13 +60,14 @@ async def test_a_second_cleaning_finds_nothing_and_is_well(settings: PluginSetti
     assert left(tmp_path) == before
 
 
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EROFS])
 async def test_folders_that_are_mounted_here_are_emptied(
-    settings: PluginSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: PluginSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def busy(folder: Path) -> None:
-        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(folder))
+    def refuse(folder: Path) -> None:
+        raise OSError(number, os.strerror(number), str(folder))
 
-    monkeypatch.setattr(Path, "rmdir", busy)
+    monkeypatch.setattr(Path, "rmdir", refuse)
     await clean_node(settings, force=False)
     emptied = {"hami-dra", "kubelet/plugins/vgpu.hami.io"}
     assert left(tmp_path) == {"kubelet", "kubelet/plugins", "cdi", "cdi/nvidia.json"} | emptied

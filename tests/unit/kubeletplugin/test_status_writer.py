@@ -39,7 +39,7 @@ class Writing:
             driver=DRIVER,
             cache=self.cache,
             api=claims,
-            cards=lambda: cards,
+            plan=lambda claim: make_plan(claim, driver=DRIVER, cards=cards),
             recorded=self.recorded.get,
             delay_seconds=0.0,
         )
