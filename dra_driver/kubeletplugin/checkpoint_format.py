@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -74,7 +75,7 @@ class PreparedClaim(_Record):
     boot_id: str
     shares: tuple[PreparedShare, ...]
 
-    @property
+    @cached_property
     def ref(self) -> ClaimRef:
         """The claim as the kubelet names it."""
         return ClaimRef(self.namespace, self.name, self.uid)

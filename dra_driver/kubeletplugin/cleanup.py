@@ -29,8 +29,6 @@ _PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.5
 # Not the folder as a whole: whoever set it to one that others use must not lose theirs.
 _OWN_PARTS = ("lib", "shares", "metadata", "spare")
-
-
 # A mount point cannot be removed, nor anything of a container's read-only root.
 _MOUNTED = (errno.EBUSY, errno.EROFS)
 

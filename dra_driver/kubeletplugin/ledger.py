@@ -10,8 +10,7 @@ two allocations that do not fit together the earlier one is kept: else each woul
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence, Set
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dra_driver.errors import OverCommitted
 from dra_driver.kube.claims import Claim, ClaimRef
@@ -20,8 +19,7 @@ from dra_driver.kubeletplugin.plan import Plan, PlannedShare, is_slot
 from drivers.model import Device
 
 
-@dataclass(frozen=True)
-class Promise:
+class Promise(NamedTuple):
     """Part of a card that a claim holds. `slot` names the device where the card is published in parts."""
 
     holder: ClaimRef

@@ -69,14 +69,13 @@ def container_rights() -> set[str]:
 
 
 def host_paths() -> set[str]:
-    """Host folders, and whether some container may write them, by pod."""
+    """Host folders, and whether a container may write them, by pod."""
     found = set()
     for name, spec in pod_specs():
         paths = {one["name"]: one["hostPath"]["path"] for one in spec.get("volumes", ()) if "hostPath" in one}
         for container, (volume, path) in product(containers(spec), paths.items()):
             mounts = [one for one in container.get("volumeMounts", ()) if one["name"] == volume]
-            writes = any(not one.get("readOnly") for one in mounts)
-            found.add(f"{name}: {path} {'read-write' if writes else 'read-only'}")
+            found |= {f"{name}: {path} {'read-only' if one.get('readOnly') else 'read-write'}" for one in mounts}
     return found
 
 

@@ -44,9 +44,14 @@ class Tenant:
 
     def remove(self) -> None:
         """Delete everything, and wait until the node has let go of it."""
-        uids = {claim["metadata"]["uid"] for claim in self.every("resourceclaims")}
+        claims = self.every("resourceclaims")
+        uids = {claim["metadata"]["uid"] for claim in claims}
         self.kubectl("delete", "pods", "--all", "--wait=true", "--timeout=60s")
         eventually(lambda: not uids & self.prepared(), what="all claims of the namespace unprepared")
+        # Those of pods go with them. The namespace takes its time, in which the others would hold room on cards.
+        for claim in claims:
+            if "ownerReferences" not in claim["metadata"]:
+                self.kubectl("delete", "resourceclaim", claim["metadata"]["name"], "--ignore-not-found")
         self.stack.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import Any
 
@@ -15,12 +16,13 @@ from tests.chaos.stream import Stream
 from tests.cluster.control import LocalControl
 from tests.cluster.errors import CommandFailed
 from tests.e2e.aftermath import left_behind
-from tests.e2e.tenant import Tenant, pod, template
+from tests.e2e.tenant import Tenant, Wire, pod, template
 from tests.e2e.test_examples import FOLDERS, check_container
 from tests.stack import chart
 from tests.stack.cards import NVIDIA_RUNTIME
 from tests.stack.chart import NAMESPACE, NODE_LABEL, RELEASE, Installation
 from tests.stack.places import EXAMPLES
+from tests.stack.plugin import DRIVER
 from tests.stack.service_address import reachable
 from tests.stack.stack import Stack
 from tests.waiting import eventually
@@ -71,12 +73,17 @@ def installation(bare: Stack, before: set[str], tmp_path_factory: pytest.TempPat
         bare.cluster.import_image(archive)
     installed = Installation(bare, tmp_path_factory.mktemp("values"))
     installed.install()
-    assert isinstance(bare.cluster.control, LocalControl)
-    with reachable(bare.cluster, NAMESPACE, "hami-dra-controller", bare.cluster.control.plan.network.bridge):
+    with controller_reachable(bare):
         bare.wait_published()
         yield installed
     installed.uninstall()
     check_nothing_is_left(bare, before)
+
+
+def controller_reachable(stack: Stack) -> AbstractContextManager[None]:
+    """Within it, the API server's calls reach the controller of the installation that there is."""
+    assert isinstance(stack.cluster.control, LocalControl)
+    return reachable(stack.cluster, NAMESPACE, "hami-dra-controller", stack.cluster.control.plan.network.bridge)
 
 
 @pytest.fixture
@@ -90,7 +97,7 @@ def guest(installation: Installation, bare: Stack) -> Iterator[Tenant]:
 
 def check_nothing_is_left(stack: Stack, before: set[str]) -> None:
     """No object of the driver's in the API, and nothing on the node that docs/install.md does not name."""
-    stack.cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=true")
+    stack.cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=true", "--ignore-not-found")
     eventually(lambda: cluster_objects(stack) == before, what="the cluster is as it was", timeout=60)
     assert left_behind(stack) == []
 
@@ -232,3 +239,69 @@ def test_a_pod_of_the_installed_driver_outlives_its_plugin(guest: Tenant) -> Non
     after = guest.get("pod", "steady")["status"]
     assert (after["phase"], after["startTime"]) == ("Running", started)
     assert after["containerStatuses"][0]["restartCount"] == 0
+
+
+def still_running(tenant: Tenant, before: Wire) -> bool:
+    """Whether a pod is the one that it was, and no container of it was started again."""
+    now = tenant.get("pod", before["metadata"]["name"])
+    same = all(now["metadata"][key] == before["metadata"][key] for key in ("uid", "name"))
+    return same and [one["restartCount"] for one in now["status"]["containerStatuses"]] == [0]
+
+
+def check_a_share_can_be_had(tenant: Tenant, name: str) -> None:
+    tenant.apply(pod(name, "exec sleep 3600", claim_template="sliver"))
+    tenant.wait_running(name)
+
+
+def test_a_driver_in_use_is_not_taken_away(guest: Tenant, installation: Installation) -> None:
+    """Both ways ask first and change nothing; a refused uninstallation ends with the rollback of docs/uninstall.md."""
+    guest.apply(template("sliver", {"sliver": {"memory": "512Mi", "cores": "1"}}))
+    guest.apply(pod("holds", "exec sleep 3600", claim_template="sliver"))
+    before = guest.wait_running("holds")
+    (claim,) = guest.claims_of("holds").values()
+    (plugin,) = pods(guest.stack, "kubeletplugin")
+    with pytest.raises(CommandFailed, match="hami-dra-in-use"):
+        installation.clean()
+    (deployed,) = (one["revision"] for one in installation.revisions() if one["status"] == "deployed")
+    with pytest.raises(CommandFailed, match="hami-dra-in-use"):
+        installation.uninstall()
+    told = guest.stack.cluster.kubectl("--namespace", NAMESPACE, "logs", "job/hami-dra-in-use")
+    assert f"{guest.namespace}/{claim['metadata']['name']}" in told
+    assert installation.revisions()[-1]["status"] == "uninstalling"
+    installation.run("rollback", RELEASE, str(deployed), "--wait", "--timeout", "3m")
+    assert installation.revisions()[-1]["status"] == "deployed"
+    assert [one["metadata"]["uid"] for one in pods(guest.stack, "kubeletplugin")] == [plugin["metadata"]["uid"]]
+    assert still_running(guest, before)
+    check_a_share_can_be_had(guest, "another")
+
+
+def on_the_node(stack: Stack) -> list[str]:
+    """What the driver has on the node."""
+    places = (stack.places.state, stack.plugin.checkpoint.parent)
+    return [
+        *(str(folder) for folder in places if folder.exists()),
+        *map(str, stack.cluster.paths.cdi_dynamic.glob(f"{DRIVER}*")),
+        *map(str, stack.cluster.paths.kubelet_registry.glob(f"{DRIVER}*")),
+    ]
+
+
+def test_a_node_is_cleaned_and_takes_the_driver_again(
+    bare: Stack, before: set[str], installation: Installation
+) -> None:
+    assert len(on_the_node(bare)) >= 4
+    others = {*bare.cluster.paths.kubelet_plugins.iterdir()} - {bare.plugin.checkpoint.parent}
+    installation.clean()
+    (cleaner,) = pods(bare, "cleanup")
+    assert _condition(cleaner, "Ready")["status"] == "True"
+    assert on_the_node(bare) == []
+    assert {*bare.cluster.paths.kubelet_plugins.iterdir()} == others
+    installation.uninstall()
+    bare.cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=true")
+    assert cluster_objects(bare) == before
+    installation.install()
+    tenant = Tenant(bare, f"chart-{uuid.uuid4().hex[:8]}")
+    with controller_reachable(bare):
+        tenant.create()
+        tenant.apply(template("sliver", {"sliver": {"memory": "512Mi", "cores": "1"}}))
+        check_a_share_can_be_had(tenant, "first")
+        tenant.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,8 +96,18 @@ class Installation:
         self.run(verb, RELEASE, str(chart), "--values", str(file), "--wait", "--timeout", "3m", *more)
 
     def uninstall(self) -> None:
-        """Take the release away, and wait until it is gone."""
+        """Take the release away, and wait until it is gone. Raises CommandFailed."""
         self.run("uninstall", RELEASE, "--wait", "--timeout", "3m")
+
+    def clean(self) -> None:
+        """Take the driver off the nodes, as docs/uninstall.md has it. Raises CommandFailed."""
+        arguments = ("--reuse-values", "--set", "cleanup=true", "--wait", "--timeout", "3m")
+        self.run("upgrade", RELEASE, str(CHART), *arguments)
+
+    def revisions(self) -> list[dict[str, Any]]:
+        """The release's history as helm tells it, from the oldest."""
+        found: list[dict[str, Any]] = json.loads(self.run("history", RELEASE, "--output", "json"))
+        return found
 
     def run(self, *arguments: str) -> str:
         """helm, as administrator of the cluster and in the release's namespace."""
