@@ -28,6 +28,7 @@ from tests.stack.cards import SimulatedCards
 from tests.stack.places import ROOT
 from tests.support.api import SLICES, MemoryApi
 from tests.support.claims import allocated, share
+from tests.waiting import eventually
 
 CARDS = 16
 CLAIMS = 200
@@ -88,6 +89,7 @@ def measure(folder: Path, cdi: Path) -> dict[str, object]:
             devices = published(api)
             for number in range(CLAIMS):
                 prepare_one(plugin, request(server, api, f"claim-{number}", devices[number % CARDS]))
+            settled(api)
             alone = rounds(plugin, server, api, devices[0], folder / "control")
             figures = report(plugin, alone, bursts(plugin, server, api, devices))
     parts = stages(made(folder / "stages"), made(cdi / "stages"), cards=CARDS, claims=CLAIMS, rounds=ROUNDS)
@@ -102,13 +104,17 @@ def made(folder: Path) -> Path:
 
 def published(api: MemoryApi) -> list[str]:
     """The names of the cards, once they are all published."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        names = [device["name"] for wire in list(api.slices.values()) for device in wire["spec"]["devices"]]
-        if len(names) == CARDS:
-            return names
-        time.sleep(0.05)
-    raise RuntimeError(f"not all cards are in {SLICES}")
+
+    def names() -> list[str]:
+        return [device["name"] for wire in list(api.slices.values()) for device in wire["spec"]["devices"]]
+
+    eventually(lambda: len(names()) == CARDS, what=f"all cards are in {SLICES}")
+    return names()
+
+
+def settled(api: MemoryApi) -> None:
+    """Wait until the status of every claim is written: a node that has many claims got them one after the other."""
+    eventually(lambda: api.writes().count("PATCH") == CLAIMS, what="every claim's status is written")
 
 
 def request(server: HttpApi, api: MemoryApi, name: str, device: str) -> api_pb2.Claim:
