@@ -19,10 +19,12 @@ from tests.support.claims import DRIVER, POOL, allocated, share
 CARDS = {(POOL, f"gpu-{index}"): Card(POOL, card(index)) for index in range(2)}
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> MetadataFiles:
+@pytest.fixture(params=[False, True], ids=["made anew", "from spares"])
+def files(tmp_path: Path, request: pytest.FixtureRequest) -> MetadataFiles:
     one = MetadataFiles(tmp_path, CdiStore(tmp_path / "cdi", driver=DRIVER), driver=DRIVER)
     one.open()
+    if request.param:
+        one.spares.fill()
     return one
 
 

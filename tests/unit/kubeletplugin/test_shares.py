@@ -19,10 +19,12 @@ def limits(key: str = "k1", *, memory: int = 4 * GIB, index: int = 0) -> Limits:
     return share_limits(Share(key, card(index), memory, 30), now_ns=7)
 
 
-@pytest.fixture
-def folders(tmp_path: Path) -> ShareFolders:
+@pytest.fixture(params=[False, True], ids=["made anew", "from spares"])
+def folders(tmp_path: Path, request: pytest.FixtureRequest) -> ShareFolders:
     one = ShareFolders(tmp_path / "state")
     one.open()
+    if request.param:
+        one.spares.fill()
     return one
 
 
@@ -62,6 +64,17 @@ def test_the_files_tell_what_was_granted(folders: ShareFolders) -> None:
     assert read_limits(folder / "limits") == limits()
     usage = read_usage(folder / "usage")
     assert (usage.share_key, usage.charged_bytes, usage.processes) == ("k1", 0, ())
+
+
+def test_a_share_from_spares_is_like_any_other(tmp_path: Path) -> None:
+    one = ShareFolders(tmp_path / "state")
+    one.open()
+    one.spares.fill()
+    spare, new = one.make(limits("k1"), fresh=False), ShareFolders(tmp_path / "state").make(limits("k2"), fresh=False)
+    for name in ("limits", "usage"):
+        assert (spare / name).read_bytes().replace(b"k1", b"k2") == (new / name).read_bytes()
+        assert mode(spare / name) == mode(new / name)
+    assert mode(spare) == mode(new)
 
 
 def test_a_second_make_keeps_the_files_that_containers_have_mounted(folders: ShareFolders) -> None:
