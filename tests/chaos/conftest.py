@@ -18,6 +18,8 @@ from tests.stack.stack import Stack
 
 HERE = Path(__file__).resolve().parent
 CARDS = {"count": 8}
+# Short, since a plugin's socket below it carries a pod's UID in its name, and such paths have 107 bytes at most.
+FOLDER_NAME = "hami-chaos"
 # A hundred shares on eight cards are more than the usual ten on each.
 SETTINGS = {"shares_per_card": "16"}
 
@@ -37,7 +39,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     description = tmp_path_factory.mktemp("cards") / "cards.json"
     description.write_text(json.dumps(CARDS))
     stack = Stack.up(
-        usual.with_name(f"{usual.name}-chaos"),
+        usual.with_name(FOLDER_NAME),
         {name: value for name, value in os.environ.items() if name != FOLDER_VARIABLE},
         cards=description,
         settings=SETTINGS,
