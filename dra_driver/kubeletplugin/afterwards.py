@@ -15,7 +15,7 @@ import structlog
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 # Long enough for the calls of a pod to be over, short beside the start of a container.
-_DELAY_SECONDS = 0.01
+_DELAY_SECONDS = 0.05
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
 

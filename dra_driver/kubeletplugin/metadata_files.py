@@ -25,7 +25,7 @@ from dra_driver.kubeletplugin.spares import Spares
 from drivers.files import remove_whole, write_into, write_new, write_whole
 
 # A claim has as many files as requests; see ShareFolders.
-_SPARES = 8
+_SPARES = 16
 _MODE = 0o644
 _SPEC_PREFIX = "metadata-"
 # Between UID and request in the name of a file; in neither of them.

@@ -23,7 +23,7 @@ from drivers.shim_contract import (
 )
 
 # A pod rarely has more shares, and a burst of pods takes longer to start than to prepare.
-_SPARES = 8
+_SPARES = 16
 
 
 class ShareFolders:

@@ -25,6 +25,7 @@ from dra_driver.kubeletplugin.metadata_files import MetadataFiles
 from dra_driver.kubeletplugin.prepare import Preparation
 from dra_driver.kubeletplugin.shares import ShareFolders
 from dra_driver.kubeletplugin.turns import Turns
+from tests.support import node
 from tests.support.backend import MemoryBackend, card
 from tests.support.claims import JsonObject, allocated, share
 from tests.support.node import MemoryNode, ref_of
@@ -33,7 +34,7 @@ from tests.support.node import MemoryNode, ref_of
 _PARTS: tuple[tuple[str, object, str], ...] = (
     ("read the claim (from an API in memory)", Preparation, "_read"),
     ("take the turn", Turns, "_gain"),
-    ("plan", Preparation, "_plan"),
+    ("plan", node, "make_plan"),
     ("find that it fits", Preparation, "_misfit"),
     ("in the thread, prepare", Preparation, "_perform"),
     ("  record, a line of the journal", Checkpoint, "put"),
@@ -53,36 +54,40 @@ Figures = dict[str, list[float]]
 def stages(folder: Path, cdi: Path, *, cards: int, claims: int, rounds: int) -> Figures:
     """Milliseconds of each call of each part, in `rounds` Prepares and Unprepares beside `claims` prepared claims."""
     (folder / "cdi").symlink_to(cdi)
-    node = MemoryNode(folder, MemoryBackend(*(card(index, shares=claims) for index in range(cards))), journal_size=SIZE)
+    measured = MemoryNode(
+        folder, MemoryBackend(*(card(index, shares=claims) for index in range(cards))), journal_size=SIZE
+    )
     try:
         structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-        return asyncio.run(_measured(node, cards, claims, rounds))
+        return asyncio.run(_measured(measured, cards, claims, rounds))
     finally:
         structlog.reset_defaults()
-        node.close()
+        measured.close()
 
 
-async def _measured(node: MemoryNode, cards: int, claims: int, rounds: int) -> Figures:
+async def _measured(one: MemoryNode, cards: int, claims: int, rounds: int) -> Figures:
     figures: Figures = defaultdict(list)
     for number in range(claims):
-        await _prepare(node, _claim(f"claim-{number}", number % cards))
+        await _prepare(one, _claim(f"claim-{number}", number % cards))
     with _timed(figures):
         for number in range(rounds):
             wire = _claim(f"round-{number}", number % cards)
-            node.given(wire)
+            one.given(wire)
             begun = time.perf_counter()
-            await node.preparation.prepare(ref_of(wire))
+            await one.preparation.prepare(ref_of(wire))
             prepared = time.perf_counter()
-            await node.preparation.unprepare(ref_of(wire))
+            await one.preparation.unprepare(ref_of(wire))
             figures["prepare, without the socket"].append((prepared - begun) * 1000)
             figures["unprepare, without the socket"].append((time.perf_counter() - prepared) * 1000)
-            node.api.delete_claim(wire)
+            one.api.delete_claim(wire)
+            # As the plugin does it behind the calls.
+            one.effects.make_spares()
     return {name: figures[name] for name in ("prepare, without the socket", "unprepare, without the socket", *figures)}
 
 
-async def _prepare(node: MemoryNode, wire: JsonObject) -> None:
-    node.given(wire)
-    await node.preparation.prepare(ref_of(wire))
+async def _prepare(one: MemoryNode, wire: JsonObject) -> None:
+    one.given(wire)
+    await one.preparation.prepare(ref_of(wire))
 
 
 def _claim(name: str, number: int) -> JsonObject:
