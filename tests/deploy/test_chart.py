@@ -157,6 +157,17 @@ def test_everything_is_in_the_release_s_namespace(tmp_path: Path) -> None:
     assert "system:serviceaccount:elsewhere:" in str(policy["spec"]["matchConditions"])
 
 
+def test_the_monitor_has_only_fields_of_the_operator_s(tmp_path: Path) -> None:
+    """The tests' API server does not know its kind, so nothing else would find a misspelt one."""
+    on = {"podMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}}}
+    found = render(tmp_path, monitoring=on)["PodMonitor", "hami-dra"]
+    assert (found["apiVersion"], found["metadata"]["labels"]["release"]) == ("monitoring.coreos.com/v1", "prometheus")
+    assert found["spec"] == {
+        "selector": {"matchLabels": {"app.kubernetes.io/name": "hami-dra"}},
+        "podMetricsEndpoints": [{"port": "http", "path": "/metrics", "interval": "15s"}],
+    }
+
+
 def test_another_driver_name_is_used_everywhere(tmp_path: Path) -> None:
     found = render(tmp_path, driverName="gpu.example.com")
     assert ("DeviceClass", "nvidia.gpu.example.com") in found

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from tests.cluster import releases
 
 _EXAMPLES = "tests/e2e/test_examples.py"
-# One of each kind: placing, limits, what a container sees, what claims and explanations say, what is left afterwards.
+# One of each kind: placing, limits, what a container sees, what claims and explanations say, what is left afterwards,
+# what becomes of broken cards and of slots.
 SHARING = (
     _EXAMPLES,
     "tests/e2e/test_memory_limits.py",
@@ -18,8 +19,9 @@ SHARING = (
     "tests/e2e/test_rights.py",
     "tests/e2e/test_explain.py",
     "tests/e2e/test_controller_explains.py",
+    "tests/e2e/test_health.py",
 )
-NO_SHARING = ("tests/matrix/test_without_sharing.py",)
+NO_SHARING = ("tests/matrix/test_without_sharing.py", "tests/matrix/test_status_of_others.py")
 _NEXT_CARD = "its scheduler tries no other card where the first that suits is full (kubernetes/kubernetes#133705)"
 _BEFORE_137: Mapping[str, str] = {
     "tests/e2e/test_explain.py::test_a_claim_kept_away_by_a_taint_gets_a_card_when_it_tolerates_it": (
@@ -32,6 +34,7 @@ _OLDEST: Mapping[str, str] = {
     "tests/e2e/test_cleanup.py": _NEXT_CARD,
     "tests/e2e/test_explain.py": f"most of it fills both cards: {_NEXT_CARD}",
     "tests/e2e/test_controller_explains.py": f"most of it fills both cards: {_NEXT_CARD}",
+    "tests/e2e/test_health.py": "taints and health in pods' status are not switched on",
     "tests/e2e/test_claim_status.py::test_the_plugins_token_writes_no_status_for_another_node": (
         "granular authorisation of a claim's status came with 1.36"
     ),
