@@ -37,6 +37,7 @@ class Spares:
     def fill(self) -> None:
         """Make as many as there are to be. One caller at a time. Raises OSError."""
         while len(self._ready) < self._number:
+            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
             spare = self._root / os.urandom(8).hex()
             self._make(spare)
             self._ready.append(spare)

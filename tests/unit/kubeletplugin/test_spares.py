@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,14 @@ def test_a_spare_that_another_process_took_away_is_none(spares: Spares, tmp_path
     Spares(tmp_path / "spare", make, number=2).open()
     assert not spares.use(tmp_path / "place", name_it)
     assert not (tmp_path / "place").exists()
+    spares.fill()
+    assert spares.use(tmp_path / "place", name_it)
+
+
+def test_a_folder_that_somebody_removed_is_made_again(spares: Spares, tmp_path: Path) -> None:
+    spares.fill()
+    shutil.rmtree(tmp_path / "spare")
+    assert not spares.use(tmp_path / "place", name_it)
     spares.fill()
     assert spares.use(tmp_path / "place", name_it)
 
