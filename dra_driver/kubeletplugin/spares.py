@@ -13,6 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+# On a disk that is nearly full, what is needed now must not lack what lies ready for later.
+_LEAST_FREE = 64 << 20
+
 
 class Spares:
     """Spare files or folders, all of one make, in a folder of the same file system as where they go."""
@@ -35,9 +38,12 @@ class Spares:
             _discard(left)
 
     def fill(self) -> None:
-        """Make as many as there are to be. One caller at a time. Raises OSError."""
+        """Make as many as there are to be, as long as the disk has room. One caller at a time. Raises OSError."""
         while len(self._ready) < self._number:
             self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            disk = os.statvfs(self._root)
+            if disk.f_bavail * disk.f_frsize < _LEAST_FREE:
+                return
             spare = self._root / os.urandom(8).hex()
             self._make(spare)
             self._ready.append(spare)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dra_driver.kubeletplugin import spares as spares_module
 from dra_driver.kubeletplugin.spares import Spares
 
 
@@ -66,6 +67,14 @@ def test_a_folder_that_somebody_removed_is_made_again(spares: Spares, tmp_path: 
     assert not spares.use(tmp_path / "place", name_it)
     spares.fill()
     assert spares.use(tmp_path / "place", name_it)
+
+
+def test_a_disk_that_is_nearly_full_is_left_to_what_is_needed_now(
+    spares: Spares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spares_module, "_LEAST_FREE", 1 << 62)
+    spares.fill()
+    assert list((tmp_path / "spare").iterdir()) == []
 
 
 def test_a_spare_that_cannot_be_completed_is_no_ones(spares: Spares, tmp_path: Path) -> None:
