@@ -45,6 +45,9 @@ class ScriptedNvml(Nvml):
     def cards(self) -> tuple[Card | SilentCard, ...]:
         return self.answers
 
+    def is_in_mig_mode(self, uuid: str) -> bool:
+        return self.card(uuid).mig_enabled
+
     def card(self, uuid: str) -> Card:
         for answer in self.answers:
             if isinstance(answer, Card) and answer.uuid == uuid:
