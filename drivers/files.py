@@ -36,9 +36,10 @@ def write_whole(path: Path, content: bytes, *, mode: int, durable: bool = True) 
         sync_folder(path.parent)
 
 
-def write_new(path: Path, content: bytes | bytearray, *, mode: int) -> None:
+def write_new(path: Path, content: bytes | bytearray, *, mode: int, size: int = 0) -> None:
     """Write a file that is not there yet and that nobody looks for before this returns.
 
+    What is missing to `size` bytes is zeros, with their room on the disk: whoever maps the file can write all of it.
     Not synced, and a crash may leave a part of it: for files that are known by their size. `mode` holds whatever the
     umask. Raises OSError, and then there may be a part of it.
     """
@@ -47,6 +48,8 @@ def write_new(path: Path, content: bytes | bytearray, *, mode: int) -> None:
     try:
         os.fchmod(descriptor, mode)
         _write_all(descriptor, content)
+        if size:
+            os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
         name_file(error, path)
         raise

@@ -112,12 +112,13 @@ def create_usage(path: Path, share_key: str) -> None:
         path.unlink()
     except FileNotFoundError:
         pass
-    content = fresh(abi.USAGE, abi.USAGE_MAGIC, abi.USAGE_SIZE)
+    content = fresh(abi.USAGE, abi.USAGE_MAGIC, abi.USAGE_HEADER_SIZE)
+    put_number(content, abi.USAGE, "size", abi.USAGE_SIZE)
     for name, value in GEOMETRY.items():
         put_number(content, abi.USAGE, name, value)
     put_text(content, abi.USAGE, "share_key", share_key)
     # Not synced: after a power cut no process of the share lives, and its accounting starts anew.
-    write_new(path, content, mode=MODE)
+    write_new(path, content, mode=MODE, size=abi.USAGE_SIZE)
 
 
 def fill_spare_usage(path: Path, share_key: str) -> None:

@@ -29,6 +29,7 @@ CHANGES = (
     "link",
     "mkdir",
     "open",
+    "posix_fallocate",
     "pwrite",
     "remove",
     "rename",
