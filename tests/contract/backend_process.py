@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import os
 import pickle
-import select
+import selectors
 import subprocess
 import sys
 import threading
@@ -100,7 +100,9 @@ class BackendProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(pickle.dumps(question))
-        readable, _, _ = select.select([self._process.stdout], [], [], TIMEOUT_S)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            readable = selector.select(TIMEOUT_S)
         if not readable:
             raise TimeoutError(f"the backend did not answer {question!r} within {TIMEOUT_S} s")
         try:
