@@ -115,6 +115,20 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
+def make_closed_folder(folder: Path) -> None:
+    """Make a folder that is closed to other users, or close one that is there. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+
+
+def remove_any(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
 

@@ -20,6 +20,7 @@ from dra_driver.kubeletplugin.checkpoint import Checkpoint
 from dra_driver.kubeletplugin.presence import Presence
 from dra_driver.kubeletplugin.turns import Turns
 from dra_driver.settings import PluginSettings
+from drivers.files import remove_any
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -97,10 +98,7 @@ def _remove_specs(settings: PluginSettings) -> list[str]:
 
 def _remove_plugin_folder(folder: Path) -> None:
     for entry in list(folder.iterdir()):
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+        remove_any(entry)
     try:
         folder.rmdir()
     except OSError as error:

@@ -21,11 +21,9 @@ from dra_driver.kube.claims import ClaimRef
 from dra_driver.kubeletplugin.checkpoint_format import PreparedClaim
 from dra_driver.kubeletplugin.plan import PlannedShare, base_request
 from dra_driver.kubeletplugin.publish import device_attributes
-from dra_driver.kubeletplugin.spares import Spares
-from drivers.files import remove_whole, write_into, write_new, write_whole
+from dra_driver.kubeletplugin.spares import NUMBER, Spares
+from drivers.files import make_closed_folder, remove_whole, write_into, write_new, write_whole
 
-# A claim has as many files as requests; see ShareFolders.
-_SPARES = 16
 _MODE = 0o644
 _SPEC_PREFIX = "metadata-"
 # Between UID and request in the name of a file; in neither of them.
@@ -35,7 +33,7 @@ _SEPARATOR = "_"
 class MetadataFiles:
     """All metadata files below the plugin's state folder."""
 
-    def __init__(self, state: Path, cdi: CdiStore, *, driver: str, spares: int = _SPARES) -> None:
+    def __init__(self, state: Path, cdi: CdiStore, *, driver: str, spares: int = NUMBER) -> None:
         self._root = state / "metadata"
         self.spares = Spares(state / "spare" / "metadata", _make_spare, number=spares)
         self._cdi = cdi
@@ -43,8 +41,7 @@ class MetadataFiles:
 
     def open(self) -> None:
         """Make the root folder, closed to other users: the mounts alone open the files. Raises OSError."""
-        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._root.chmod(0o700)
+        make_closed_folder(self._root)
         self.spares.open()
 
     def make(self, ref: ClaimRef, planned: Sequence[PlannedShare], *, pod_claim_name: str) -> None:

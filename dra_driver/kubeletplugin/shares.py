@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dra_driver.kubeletplugin.spares import Spares
+from dra_driver.kubeletplugin.spares import NUMBER, Spares
 from drivers.errors import ShareFileUnusable
-from drivers.files import remove_folder
+from drivers.files import make_closed_folder, remove_folder
 from drivers.shim_contract import (
     Limits,
     create_usage,
@@ -22,21 +22,17 @@ from drivers.shim_contract import (
     write_limits,
 )
 
-# A pod rarely has more shares, and a burst of pods takes longer to start than to prepare.
-_SPARES = 16
-
 
 class ShareFolders:
     """All share folders below the plugin's state folder."""
 
-    def __init__(self, state: Path, *, spares: int = _SPARES) -> None:
+    def __init__(self, state: Path, *, spares: int = NUMBER) -> None:
         self._root = state / "shares"
         self.spares = Spares(state / "spare" / "shares", _make_spare, number=spares)
 
     def open(self) -> None:
         """Make the root folder, closed to other users. Raises OSError."""
-        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._root.chmod(0o700)
+        make_closed_folder(self._root)
         self.spares.open()
 
     def make(self, limits: Limits, *, fresh: bool) -> Path:

@@ -7,12 +7,15 @@ and go, ext4 passes each of them by before it gives one out. Moving what is ther
 from __future__ import annotations
 
 import os
-import shutil
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from drivers.files import make_closed_folder, remove_any
+
+# A pod rarely has more shares, and a burst of pods takes longer to start than to prepare.
+NUMBER = 16
 # On a disk that is nearly full, what is needed now must not lack what lies ready for later.
 _LEAST_FREE = 64 << 20
 
@@ -32,15 +35,14 @@ class Spares:
 
         Another one that lives on it yet loses its spares too, and makes what it needs. Raises OSError.
         """
-        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._root.chmod(0o700)
+        make_closed_folder(self._root)
         for left in self._root.iterdir():
             _discard(left)
 
     def fill(self) -> None:
         """Make as many as there are to be, as long as the disk has room. One caller at a time. Raises OSError."""
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         while len(self._ready) < self._number:
-            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
             disk = os.statvfs(self._root)
             if disk.f_bavail * disk.f_frsize < _LEAST_FREE:
                 return
@@ -72,7 +74,4 @@ class Spares:
 def _discard(path: Path) -> None:
     """Remove it; what cannot be removed now, the next start tries again."""
     with suppress(OSError):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        remove_any(path)
